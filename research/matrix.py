@@ -88,7 +88,7 @@ def prompt_matrix(
     plan = make_plan(settings, "prompt_matrices")
     if len(plan.policies) != 1 or not plan.policies[0].needs_goal:
         raise UserError("A prompt matrix is of one weights file.", got=", ".join(settings.weights))
-    rows = [*plan.rows, *(Row(slug(prompt), prompt) for prompt in extra_prompts), Row(NO_GOAL, NO_GOAL)]
+    rows = [*with_prompts(plan.rows, extra_prompts), Row(NO_GOAL, NO_GOAL)]
     policies = [*plan.policies, *([PolicySpec("random", "random")] if random_row else [])]
     plan = dataclasses.replace(plan, rows=rows, policies=policies, crossed=True)
     lines = play_plan(plan, inputs)
@@ -99,6 +99,20 @@ def prompt_matrix(
         handle.write(render(found, plan))
     heat_map(found, plan.policies[0].name, paths["png"])
     return found, plan, paths
+
+
+def with_prompts(rows: Sequence[Row], prompts: Sequence[str]) -> list[Row]:
+    """The rows and one for each further prompt that has none yet, with a name on disk of its own."""
+    found = list(rows)
+    for prompt in prompts:
+        if any(row.prompt == prompt for row in found):
+            continue
+        name, number, taken = slug(prompt), 1, {slug(row.name) for row in found}
+        while slug(name) in taken:
+            number += 1
+            name = f"{slug(prompt)[:70]}-{number}"
+        found.append(Row(name, prompt))
+    return found
 
 
 def render(found: Mapping[str, Any], plan: Plan) -> str:

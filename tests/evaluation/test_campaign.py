@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from research.matrix import prompt_matrix
+from research.matrix import prompt_matrix, with_prompts
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.evaluation.compare import compare
@@ -20,7 +20,7 @@ from steve1.evaluation.pipeline import Report, evaluate
 from steve1.evaluation.policies import NO_GOAL, parse_policies
 from steve1.evaluation.runner.known import read_lines
 from steve1.evaluation.runner.log import EpisodeLog
-from steve1.evaluation.runner.plan import make_jobs, make_plan
+from steve1.evaluation.runner.plan import Row, make_jobs, make_plan
 from steve1.goals import GoalEncoder
 from tests import forks
 from tests.evaluation.worlds import GOALS, floors_played, injected, settings
@@ -251,6 +251,14 @@ def test_the_matrix_shows_what_each_prompt_does(world: Path) -> None:
     )
     assert paths["png"].read_bytes().startswith(b"\x89PNG")
     assert "**4/4" in paths["md"].read_text()
+
+
+def test_further_prompts_have_rows_of_their_own() -> None:
+    """One that is a task's own is no second row, which would count twice in the tests; two that differ by a full stop are two."""
+    rows = [Row("swim", "swim", "swim"), Row("dig_dirt", "dig dirt", "dig_dirt")]
+    found = with_prompts(rows, ("swim", "go up", "Go up.", "go up", "Swim!"))
+    assert found[:2] == rows
+    assert found[2:] == [Row("go-up", "go up"), Row("go-up-2", "Go up."), Row("swim-2", "Swim!")]
 
 
 def test_compare_films_side_by_side(world: Path) -> None:
