@@ -61,7 +61,9 @@ def main(args: Args) -> None:
     mineclip = encoder.mineclip
     shown = read_demonstrations(args.dataset_dir, width=mineclip.embed_dim) if args.dataset_dir else []
     captions = read_captions(resolve(args.captions)) if args.captions else None
-    material = prepare(prompts, mineclip, encoder.prior, shown, samples=args.samples, seed=args.seed, captions=captions)
+    middle = spec.metadata.prior_code == "middle"
+    how = {"samples": args.samples, "seed": args.seed}
+    material = prepare(prompts, mineclip, encoder.prior, shown, captions=captions, middle=middle, **how)
     folder = (
         Path(args.output_dir).expanduser() if args.output_dir else ROOT / "data" / "prior_analyses" / slug(spec.name)
     )

@@ -127,13 +127,18 @@ def record(args: Args, arm: str, number: int, weights: str, folder: Path) -> Non
     failed = folder.with_name(f"{folder.name}_failed")  # outside of what is converted
     sessions = []
     for game in range(args.workers):
-        words = ["--weights", weights, "--prompt", args.prompt, "--steps", args.steps, "--patience", patience, "--seed", args.seed + 1000 * number + 500 * game,
+        words = ["--weights", weights, "--prompt", args.prompt, "--steps", args.steps, "--patience", patience, "--seed", session_seed(args, number, game),
                  "--recordings", folder / f"game{game}", "--failed", failed / f"game{game}", "--count", (args.recordings + game) // args.workers]  # fmt: skip
         command = [sys.executable, "-m", "research.scripted_person", *map(str, words)]
         sessions.append(subprocess.Popen(command, env=os.environ | {"PYTHONPATH": python_path()}))
     codes = [session.wait() for session in sessions]
     if any(codes):
         raise UserError("Recording failed.", todo="see the message above; the same command resumes")
+
+
+def session_seed(args: Args, number: int, game: int) -> int:
+    """Of one game's session in a round; each counts its episodes on from it, so that those of different rounds and games lie apart."""
+    return args.seed + 1000 * number + 1000 // max(2, args.workers) * game
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from research.fast_videos import record_both
 from research.label_agreement import agreement, table
 from research.steps import step
 from steve1.commands.cli import run
+from steve1.core.errors import UserError
 from steve1.core.files import existing_file
 from steve1.core.messages import translated
 from steve1.core.paths import display, output_path
@@ -63,6 +64,13 @@ class Args:
 
 def main(args: Args) -> None:
     """Record, degrade, label, train twice, evaluate."""
+    if args.split == "eval" and args.episodes > args.first_place:
+        raise UserError(
+            "The evaluation would use places at which the videos were recorded.",
+            expected=f"--episodes of at most --first_place ({args.first_place})",
+            got=args.episodes,
+            todo=f"--first_place {args.episodes}",
+        )
     idm = existing_file(args.idm_weights, "These weights", "bash tools/make_mini.sh record convert idm")
     recordings = output_path(f"data/recordings/{args.name}")
     videos = output_path(f"data/videos/{args.name}")

@@ -35,7 +35,7 @@ class Paraphrases:
         behaviours: of each of them.
         held_out: whether no recording is captioned with it, so that neither MineCLIP nor the prior was trained on it.
         text: their text embeddings (N, E).
-        goals: the goals that the prior makes of them (N, E), with the seed that commands play with.
+        goals: the goals that the prior makes of them (N, E), as commands play them.
     """
 
     texts: tuple[str, ...]
@@ -46,9 +46,17 @@ class Paraphrases:
 
 
 def embed_paraphrases(
-    prompts: Sequence[tuple[str, str, str]], table: Mapping[str, Captions], mineclip: MineCLIP, prior: Prior, seed: int
+    prompts: Sequence[tuple[str, str, str]],
+    table: Mapping[str, Captions],
+    mineclip: MineCLIP,
+    prior: Prior,
+    seed: int,
+    middle: bool = False,
 ) -> Paraphrases | None:
-    """The table's texts for the behaviours of (name, behaviour, prompt) triples, without the prompts themselves; None where there are none."""
+    """The table's texts for the behaviours of (name, behaviour, prompt) triples, without the prompts themselves; None where there are none.
+
+    middle: commands play the middle of the prior's distribution.
+    """
     own = {prompt.lower() for _, _, prompt in prompts}
     found = [
         (text, behaviour, text in table[behaviour].held_out)
@@ -60,7 +68,7 @@ def embed_paraphrases(
         return None
     texts, behaviours, held_out = zip(*found)
     embedded = [mineclip.encode_text([text]) for text in texts]
-    goals = [prior.samples(row, seed, 1)[0].cpu().numpy() for row in embedded]
+    goals = [prior.samples(row, seed, 1, middle)[0].cpu().numpy() for row in embedded]
     rows = np.stack([row[0].cpu().numpy() for row in embedded]).astype(np.float32)
     return Paraphrases(texts, behaviours, held_out, rows, np.stack(goals).astype(np.float32))
 

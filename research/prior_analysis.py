@@ -37,7 +37,7 @@ class Material:
         names: of the prompts (tasks' names, or the prompts themselves), with their behaviour ("" if nobody shows it).
         prompts: the texts.
         text: their embeddings (P, E).
-        samples: the prior's goals (P, S, E); sample 0 is the one that commands play with seed 0.
+        samples: the prior's goals (P, S, E); sample 0 is the one that commands play.
         shown: demonstrations.
         said: other words for the prompts; None if there are none.
     """
@@ -60,8 +60,11 @@ def prepare(
     samples: int = 32,
     seed: int = 0,
     captions: Mapping[str, Captions] | None = None,
+    middle: bool = False,
 ) -> Material:
     """Embed (name, behaviour, prompt) triples, and the captions of their behaviours as paraphrases, and draw the prior's samples.
+
+    middle: commands play the middle of the prior's distribution (`prior_code`), which takes the first sample's place.
 
     Raises:
         UserError: no prompts, fewer than two samples, or MineCLIP and prior of different widths.
@@ -80,8 +83,10 @@ def prepare(
     names, behaviours, texts = zip(*prompts)
     embedded = [mineclip.encode_text([text]) for text in texts]
     drawn = np.stack([prior.samples(row, seed, samples).cpu().numpy() for row in embedded]).astype(np.float32)
+    if middle:
+        drawn[:, 0] = np.stack([prior.samples(row, seed, 1, True)[0].cpu().numpy() for row in embedded])
     text = np.stack([row[0].cpu().numpy() for row in embedded]).astype(np.float32)
-    said = embed_paraphrases(prompts, captions or {}, mineclip, prior, seed)
+    said = embed_paraphrases(prompts, captions or {}, mineclip, prior, seed, middle)
     return Material(tuple(names), tuple(behaviours), tuple(texts), text, drawn, tuple(shown), said)
 
 

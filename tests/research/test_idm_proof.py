@@ -12,6 +12,7 @@ from research import idm_proof
 from research.idm_camera import Labelled, by_behaviour, by_pitch
 from research.label_agreement import agreement, table
 from steve1 import actions as act
+from steve1.core.errors import UserError
 from steve1.data.episodes.formats.native import EpisodeWriter
 
 
@@ -35,6 +36,12 @@ def test_both_kinds_are_trained_alike_and_evaluated_together(tmp_path: Path, mon
     evaluated = ran[-1]
     assert evaluated[0] == "evaluate"
     assert sum("idm_proof_" in word for word in evaluated) == 2
+
+
+def test_places_of_the_recordings_are_not_evaluated() -> None:
+    """The evaluation's first places are left out of the recordings: as many as there are, and no more."""
+    with pytest.raises(UserError, match="places at which the videos were recorded"):
+        idm_proof.main(idm_proof.Args(episodes=21))
 
 
 def write(folder: Path, jumps: list[int], yaw: list[float], **metadata: Any) -> None:

@@ -35,9 +35,9 @@ class HalfTurn:
 
     embed_dim = 2
 
-    def samples(self, text: torch.Tensor, seed: int, count: int) -> torch.Tensor:
+    def samples(self, text: torch.Tensor, seed: int, count: int, middle: bool = False) -> torch.Tensor:
         x, y = text[0].tolist()
-        angle = math.atan2(y, x) + (math.radians(90) if 0.1 < y < x else 0)
+        angle = math.atan2(y, x) + (math.radians(90) if 0.1 < y < x and not middle else 0)
         return torch.tensor([[math.cos(angle), math.sin(angle)]] * count)
 
 
@@ -64,6 +64,18 @@ def test_paraphrases_are_counted_within_between_and_by_the_nearest_prompt() -> N
     assert "## Paraphrases" in page
     assert "75 % (3 of 4;" in page
     assert "'shovel' (dig) is nearest to swim" in page
+
+
+def test_goals_are_those_that_commands_play() -> None:
+    """Weights whose prompts become the middle of the prior's distribution: there nothing is turned, and the spread is still that of the draws."""
+    prompts = [("dig_dirt", "dig", "shovel"), ("swim", "swim", "swim")]
+    table = {"dig": Captions(("shovel",), ("get earth",)), "swim": TABLE["swim"]}
+    material = prepare(prompts, Clip(), HalfTurn(), [], samples=3, captions=table, middle=True)  # type: ignore[arg-type]
+    assert material.said is not None
+    goal = analyse(material)["paraphrases"]["prior"]
+    assert goal["confused"] == [{"text": "get earth", "behaviour": "dig", "nearest": "swim"}]
+    turned, played = cosine(100), cosine(10)
+    assert material.samples[0, :, 0] == pytest.approx([played, turned, turned], abs=1e-6)
 
 
 def test_one_task_and_no_held_out_paraphrases_leave_numbers_out() -> None:

@@ -263,3 +263,14 @@ def test_both_arms_are_trained_alike_from_the_same_start(
     before = len(ran)
     correction_rounds.main(dataclasses.replace(args))
     assert [words[0] for words in ran[before:]] == ["evaluate"] * 2, "finished rounds are not played again"
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 4, 8])
+def test_no_two_sessions_of_a_measurement_have_one_seed(workers: int) -> None:
+    """Nor seeds so close that their episodes, which count on from them, would be the same; two games have those of earlier measurements."""
+    args = correction_rounds.Args(workers=workers)
+    seeds = sorted(
+        correction_rounds.session_seed(args, number, game) for number in range(1, 4) for game in range(workers)
+    )
+    assert all(after - before >= 100 for before, after in itertools.pairwise(seeds))
+    assert correction_rounds.session_seed(correction_rounds.Args(workers=2), 2, 1) == 2500
