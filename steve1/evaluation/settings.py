@@ -81,6 +81,8 @@ class PlaySettings(PolicySettings):
         "machine": "device batched ray timeout_s max_restarts",
     }
 
+    seed: int = 0
+    """Seed for start states, games and agents; a prompt has the same goal with every seed."""
     episodes: int = 20
     """Episodes per weights file and task, on the same seeds and start states for all."""
     name: str = ""
