@@ -121,6 +121,9 @@ def _rules(chosen: TrainSettings) -> dict[str, bool]:
         "best_by task+retention needs a validation list of the task as well": (
             chosen.best_by == "task+retention" and chosen.val_path is None
         ),
+        "RETENTION_SAMPLING is for validations, and there are none: set VAL_FREQ, or leave it out": (
+            chosen.val_freq == 0 and bool(chosen.retention_sampling or chosen.retention_list)
+        ),
         f"keep {chosen.keeping} needs old episodes: set REPLAY to a replay pack or the name of a sampling": (
             chosen.keep in KEEPS_REPLAY and not chosen.replay
         ),

@@ -68,6 +68,7 @@ def test_all_faults_come_in_one_message(settings: Make) -> None:
         ({"max_grad_norm": float("nan")}, "max_grad_norm must be at least 0"),
         ({"learning_rate": float("inf")}, "learning_rate must be a number"),
         ({"val_list": "/no/val.txt"}, "VAL_FREQ=0 trains without validation"),
+        ({"val_freq": 0, "retention_sampling": "tiny"}, "RETENTION_SAMPLING is for validations, and there are none"),
     ],
 )
 def test_each_contradiction_is_named(settings: Make, changes: dict[str, object], said: str) -> None:
