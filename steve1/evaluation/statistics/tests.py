@@ -177,9 +177,14 @@ def mean_interval(first: ArrayLike, second: ArrayLike, confidence: float = 0.95)
         test = paired_test(a.size, int((b > a).sum()), int((a > b).sum()), confidence)
         return test.low, test.high
     low, high = bootstrap_difference(a, b, confidence=confidence)
-    if 2.0 ** (1 - a.size) >= 1 - confidence:
+    if not enough(a.size, confidence):
         return -1.0, 1.0
     return max(-1.0, low), min(1.0, high)
+
+
+def enough(pairs: int, confidence: float = 0.95) -> bool:
+    """Whether a bootstrap of so many pairs can prove a change: where nothing has changed, they all differ in one direction in 2^(1 - pairs) of cases."""
+    return 2.0 ** (1 - pairs) < 1 - confidence
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

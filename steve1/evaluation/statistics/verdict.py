@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from steve1.evaluation.statistics.tests import PairedTest, paired_test, score, wilson
+from steve1.evaluation.statistics.tests import PairedTest, enough, paired_test, score, wilson
 
 MARGIN = 0.1
 """A rate that changes by less counts as the same."""
@@ -25,8 +25,6 @@ MOST_FURTHER = 1000
 """Forecasts end here; one more stands for "over this many"."""
 POWER = 0.8
 """A forecast is the number of episodes after which the verdict is settled with this probability."""
-MEASURED_PAIRS = 6
-"""Fewer pairs prove no change of the measure: five of five in one direction happen by chance in one of sixteen cases."""
 
 Kind = Literal[
     "better", "worse", "looks better", "looks worse", "no difference",
@@ -83,7 +81,7 @@ def decide(
     if measure and lower_is_better:
         measure = -measure[1], -measure[0]
     moved: Literal["", "better", "worse"] = ""
-    if measure and pairs >= MEASURED_PAIRS:
+    if measure and enough(pairs, confidence):  # five of five in one direction happen by chance in one of sixteen cases
         moved = "better" if measure[0] > 0 else "worse" if measure[1] < 0 else ""
     idle = [wilson(wins, pairs, confidence)[1] < SELDOM for wins in (successes, successes + gained - lost)]
     kind, settled = _kind(gained, lost, test, idle, target)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steve1.evaluation.statistics.tests import look_confidence
+from steve1.evaluation.statistics.tests import bootstrap_difference, look_confidence
 from steve1.evaluation.statistics.verdict import MARGIN, MOST_FURTHER, Verdict, decide, further
 
 # (pairs, gained, lost, successes of the first) → kind, settled
@@ -155,6 +155,15 @@ def test_the_forecast_is_honest(counts: tuple[int, int, int], target: bool) -> N
 def test_a_hopeless_forecast_says_so() -> None:
     assert further(20, 2, 2, target=True) < MOST_FURTHER
     assert further(20, 8, 7, target=True) == MOST_FURTHER + 1
+
+
+def test_looks_that_are_repeated_need_more_pairs_for_the_measure() -> None:
+    """Six pairs that all rose happen by chance in 3 % of cases: less than 5, and more than the 1.25 of each of four looks."""
+    four = look_confidence(4)
+    for pairs, confidence, said in ((6, 0.95, "better"), (6, four, ""), (7, four, ""), (8, four, "better")):
+        interval = bootstrap_difference(np.zeros(pairs), np.arange(1, pairs + 1), confidence=confidence)
+        assert interval[0] > 0
+        assert decide(pairs, 0, 0, pairs, measure=interval, confidence=confidence).measure == said
 
 
 def test_what_the_interval_allows_is_rounded_up() -> None:
