@@ -24,7 +24,7 @@ KINDS = {"UserError", "GameDied", "Missing", "Refused"}  #: UserError and what d
 ENGLISH = {"steve1/reporting/cards.py", "steve1/commands/tools/gpu_check.py"}
 PARTS = ("what", "where", "expected", "got", "todo")
 #: what stands before the words of a script's line
-_SCRIPT_WORDS = re.compile(r"^( +\w+=.*?   # | *(needs|makes|takes|usage|watch): +| +)")
+SCRIPT_WORDS = re.compile(r"^( +\w+=.*?   # | *(needs|makes|takes|usage|watch): +| +)")
 _HAS_WORD = re.compile(r"(?<![\w./{-])[a-z]{3,}(?![\w/_-])")
 _COMMAND = re.compile(r"^(bash|python|\.venv|pip|apt|sudo|git|export|ulimit|[A-Z_]+=|--\w+\b)")
 
@@ -415,5 +415,5 @@ def script_lines() -> dict[str, str]:
         shown = [line.removeprefix("#").removeprefix(" ") for line in head if not line.startswith("# shellcheck")]
         variables = [re.fullmatch(r'(?:export )?([A-Z_0-9]+)="\$\{\1:-([^}]*)\}" +(#.*)', line) for line in lines]
         shown += [f"    {each[1]}={each[2]}   {each[3]}" for each in variables if each]
-        found |= {line: path.name for line in shown if _is_sentence(_SCRIPT_WORDS.sub("", line))}
+        found |= {line: path.name for line in shown if _is_sentence(SCRIPT_WORDS.sub("", line))}
     return found

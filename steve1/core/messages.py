@@ -670,10 +670,10 @@ MESSAGES = {
     "slot": {"en": "slot {number}", "zh": "栏位 {number}"},
     "chart lengths": {"en": "Episode lengths", "zh": "片段长度"},
     "chart goals": {"en": "Goal embeddings", "zh": "目标嵌入"},
-    "chart goals values": {"en": "mean length of an episode's embeddings", "zh": "片段内嵌入的平均长度"},
+    "chart goals values": {"en": "mean length of an episode's embeddings", "zh": "片段内嵌入的平均范数"},
     "chart drift": {"en": "Drift of embeddings", "zh": "嵌入的漂移"},
     "chart drift values": {"en": "cosine distance of first and last quarter", "zh": "首尾四分之一之间的余弦距离"},
-    "embedding lengths of": {"en": "embedding lengths of {name}", "zh": "{name} 的嵌入长度"},
+    "embedding lengths of": {"en": "embedding lengths of {name}", "zh": "{name} 的嵌入范数"},
     # datasets: reasons to look at an episode
     "kind broken": {"en": "broken", "zh": "损坏"},
     "kind NaN": {"en": "NaN", "zh": "NaN"},
@@ -728,7 +728,7 @@ MESSAGES = {
     },
     "reason length": {
         "en": "its embeddings' length is {length}, that of the others {middle}",
-        "zh": "嵌入长度为 {length}，其他片段为 {middle}",
+        "zh": "嵌入范数为 {length}，其他片段为 {middle}",
     },
     # charts and tables of every page
     "logarithmic": {"en": "{values}, logarithmic", "zh": "{values}（对数）"},

@@ -47,7 +47,7 @@ class SupervisedEnv(contextlib.AbstractContextManager["SupervisedEnv"]):
                 self.close()
                 restart = self._restarts.add(f"{type(fault).__name__}: {fault}")
                 why = next(iter(str(fault).splitlines()), type(fault).__name__)
-                _log.warning("the game died (%s); restart %s, same seed", why, restart)
+                _log.warning("the game died (%s); restart %d of %d, same seed", why, restart, self._restarts.most)
             except BaseException:
                 self.close()
                 raise

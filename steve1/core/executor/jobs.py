@@ -162,8 +162,8 @@ class Restarts:
     def __init__(self, most: int, what: str, todo: str) -> None:
         self.count, self.most, self._what, self._todo = 0, most, what, todo
 
-    def add(self, why: str) -> str:
-        """Count one more; returns "1 of 5" for messages.
+    def add(self, why: str) -> int:
+        """Count one more; returns how many there are by now.
 
         Raises:
             UserError: that is one too many.
@@ -176,4 +176,4 @@ class Restarts:
                 got=why,
                 todo=self._todo,
             )
-        return f"{self.count} of {self.most}"
+        return self.count

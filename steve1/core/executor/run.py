@@ -93,8 +93,10 @@ def job_results(
                         continue
                 except WorkerDied as death:
                     worker.kill()
-                    count_so_far = restarts.add(str(death))
-                    _log.warning("worker %d %s: replaced (%s), its job is repeated", index, death, count_so_far)
+                    number = restarts.add(str(death))
+                    _log.warning(
+                        "worker %d %s: replaced (%d of %d), its job is repeated", index, death, number, restarts.most
+                    )
                     workers[index] = kind(recipe, index, config)
                     del running[index]
                     lost[id(job)] += 1
