@@ -30,6 +30,7 @@ from steve1.envs.interface import Action, Info, Observation
 from steve1.evaluation.tasks.rules import Condition, parse_condition
 from steve1.evaluation.tasks.suite import Suite
 from steve1.goals import Goal
+from steve1.prompts import split_prompts
 from steve1.rollout.play import Actor, PixelAgent
 from steve1.rollout.trace import TraceRecorder
 
@@ -107,7 +108,7 @@ def read_chain(source: str, suite: Suite) -> PromptChain:
         UserError: an entry that is not as docs/live.md says; names it.
     """
     if not source.endswith((".yaml", ".yml")):
-        entries: list[Any] = [_typed(entry) for entry in source.split(";") if entry.strip()]
+        entries: list[Any] = [_typed(entry) for entry in split_prompts(source)]
         where = "--prompts"
     else:
         content, where = read_yaml(resolve(source), "chain of prompts"), source
@@ -129,9 +130,9 @@ def read_chain(source: str, suite: Suite) -> PromptChain:
 
 
 def _typed(entry: str) -> dict[str, Any]:
-    prompt, equals, steps = entry.strip().partition("=")
+    prompt, equals, steps = entry.partition("=")
     if equals and not steps.strip().isdecimal():
-        raise UserError("This is not a number of steps.", where="--prompts", got=entry.strip(), expected="PROMPT=STEPS")
+        raise UserError("This is not a number of steps.", where="--prompts", got=entry, expected="PROMPT=STEPS")
     return {"prompt": prompt.strip()} | ({"steps": int(steps)} if equals else {})
 
 

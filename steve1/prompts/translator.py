@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import shlex
 import subprocess
 import urllib.error
@@ -35,6 +36,11 @@ class Translation:
 
     english: str
     unknown: tuple[str, ...] = ()
+
+
+def split_prompts(text: str) -> list[str]:
+    """Prompts separated by semicolons; Chinese keyboards type the full-width one."""
+    return [prompt.strip() for prompt in re.split("[;；]", text) if prompt.strip()]
 
 
 @functools.cache

@@ -20,6 +20,7 @@ from steve1.evaluation.runner.known import known_successes, results_folder
 from steve1.evaluation.tasks.suite import Task, load_suite
 from steve1.policy.config import read_model
 from steve1.policy.flops import flop_count
+from steve1.prompts import split_prompts
 from steve1.rl.plan import EpisodeJob, plan_iteration, plan_keeping
 from steve1.rl.reward import Reward, load_reward
 from steve1.rl.settings import RlSettings
@@ -84,7 +85,7 @@ class Inputs:
         if settings.keeping != "self":
             return {}, ""
         if settings.keep_prompts != "auto":
-            prompts = [text.strip() for text in settings.keep_prompts.split(";") if text.strip()]
+            prompts = split_prompts(settings.keep_prompts)
             return {prompt: self.suite.by_prompt(prompt) or self.reward.task for prompt in prompts}, ""
         known, reason = self._known_skills()
         others = [

@@ -314,7 +314,10 @@ def test_what_is_filled_in_is_chinese_too(chinese: None) -> None:
     assert translated("This chain of prompts is not YAML.") == "此提示词链不是 YAML。"
     assert translated("The game died too often; the run stops here.") == "游戏崩溃次数过多，运行到此为止。"
     assert translated("Workers died too often; the run stops here.") == "工作进程崩溃次数过多，运行到此为止。"
-    assert translated("the game died (x); restart 1 of 3, same seed") == "游戏崩溃（x）；第 1 次重启（最多 3 次），随机种子不变"
+    assert (
+        translated("the game died (x); restart 1 of 3, same seed")
+        == "游戏崩溃（x）；第 1 次重启（最多 3 次），随机种子不变"
+    )
     assert translated("worker 0 ended with code -9: replaced (1 of 5), its job is repeated") == (
         "工作进程 0：已结束，退出码 -9；已更换（第 1 次，最多 5 次），它的任务会重做"
     )

@@ -39,7 +39,7 @@ def history(source: PromptSource, steps: int) -> list[tuple[int, str]]:
 
 
 def test_a_prompt_ends_after_its_steps() -> None:
-    chain = read_chain("dig dirt=30; explore = 20;build a pillar", suite())
+    chain = read_chain("dig dirt=30; explore = 20；build a pillar", suite())
     assert history(chain, 100) == [(0, "dig dirt"), (30, "explore"), (50, "build a pillar")]
     assert history(chain, 40) == [(0, "dig dirt"), (30, "explore")]  # another episode begins at its beginning
 

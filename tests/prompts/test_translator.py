@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from steve1.core.errors import UserError
-from steve1.prompts import Translation, known_prompts, translate
+from steve1.prompts import Translation, known_prompts, split_prompts, translate
 from tests.core.servers import running
 
 
@@ -28,6 +28,11 @@ def test_tasks_come_before_the_dictionary_and_english_stays() -> None:
     assert translate("fly", known_prompts()) == Translation("fly")
     assert translate("飞上火星", known_prompts()).unknown == ("星",)
     assert translate("planter un arbre en été", {}) == Translation("", ("planter un arbre en été",))
+
+
+def test_prompts_are_separated_by_semicolons_of_either_width() -> None:
+    assert split_prompts("看天空；挖土=3; explore;") == ["看天空", "挖土=3", "explore"]
+    assert split_prompts(" ；") == []
 
 
 def test_a_program_translates_what_the_dictionary_does_not_know_and_is_asked_once(

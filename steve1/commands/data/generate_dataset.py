@@ -27,6 +27,7 @@ from steve1.data.recordings.fetch import FetchSettings, fetch_and_convert
 from steve1.data.recordings.layouts import find_recordings
 from steve1.data.recordings.shards import Shard, parse_shard
 from steve1.data.recordings.summary import Summary
+from steve1.prompts import split_prompts
 
 _PUBLISHED_MINECLIP = "data/weights/mineclip/attn.pth"
 _GAME = "luanti"
@@ -202,7 +203,7 @@ def _what(args: Args) -> str:
     """What is recorded, with the number of episodes: dig_dirt 10, explore 12."""
     if args.source == "person":
         return args.prompts
-    names = args.prompts.split(";") if args.source in _BY_WEIGHTS else args.behaviours.replace(",", " ").split()
+    names = split_prompts(args.prompts) if args.source in _BY_WEIGHTS else args.behaviours.replace(",", " ").split()
     pairs = [name.partition("=") for name in names if name.strip()]
     return ", ".join(f"{name.strip()} {count or args.n_episodes}" for name, _, count in pairs)
 
@@ -311,7 +312,7 @@ def record(args: Args, recordings: Path) -> None:
         return
     words = ["record", "--episodes", str(args.n_episodes)]
     if args.source in _BY_WEIGHTS:
-        prompts = [prompt.strip() for prompt in args.prompts.split(";") if prompt.strip()]
+        prompts = split_prompts(args.prompts)
         words += ["--weights", args.weights, "--env", args.env or _GAME, "--device", args.device, "--prompts", *prompts]
         words += ["--takeover", *map(str, args.takeover)] if args.source == "corrections" else []
     else:

@@ -28,6 +28,7 @@ from steve1.envs import make_env, start_states
 from steve1.evaluation.policies import PolicyCache, choose_env, parse_policies
 from steve1.evaluation.tasks.suite import Suite, load_suite
 from steve1.goals import GoalEncoder
+from steve1.prompts import split_prompts
 from steve1.rollout.play import Actor, play
 from steve1.rollout.supervise import SupervisedEnv
 
@@ -64,7 +65,7 @@ class Pursuit:
 
 def pursuits(args: Args, encoder: GoalEncoder) -> list[Pursuit]:
     """What to play: prompts, or the last goals of validation episodes."""
-    prompts = [text.strip() for text in args.prompts.split(";") if text.strip()]
+    prompts = split_prompts(args.prompts)
     if prompts:
         goals = encoder.encode(prompts, seed=args.seed)
         return [Pursuit(slug(prompt), prompt, goals[prompt]) for prompt in prompts]
