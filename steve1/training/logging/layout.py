@@ -102,7 +102,7 @@ CHARTS = (
         note="The same validation windows with the right goal, another window's and none. · 同一批验证窗口分别用正确目标、其他窗口的目标和无目标。",
     ),
     Chart(
-        "3 actions", "F1 by button · 各按键 F1", {"": "f1/"}, values="F1, 0 to 1",
+        "3 actions", "F1 by button · 各按键 F1", {"": "f1/"}, values="F1, 0 to 1 · F1（0 到 1）",
         note="1: pressed in the recorded frames and in no others. Buttons that are never pressed are left out. · 1 表示按键与录像完全一致。录像中没按过的键不显示。",
     ),
     Chart(

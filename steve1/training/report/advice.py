@@ -14,6 +14,7 @@ from steve1.core.checkpoint_metadata import GOAL_SUFFIX, CheckpointMetadata, new
 from steve1.core.messages import plural
 from steve1.core.paths import display
 from steve1.reporting.numbers import percent
+from steve1.training.config import TrainSettings
 from steve1.training.report.advising import Advice, filled, in_order, texts
 from steve1.training.report.findings import Run
 
@@ -75,10 +76,21 @@ def _datasets(run: Run) -> str:
     return " ".join(map(shlex.quote, run.datasets)) or "data/dataset_finetune"
 
 
+def _samplings(run: Run, option: str) -> str:
+    """The option that names the folder of the run's lists, where it is not the usual one."""
+    folder = str(run.setting("sampling_dir", ""))
+    return f" --{option} {shlex.quote(folder)}" if folder not in ("", TrainSettings.sampling_dir) else ""
+
+
 def _mixed(run: Run) -> str:
+    """What trains with a larger share of the old episodes that the run replays, or else with some."""
+    if run.setting("replay", ""):
+        return run.command(replay_share=round(1 - (1 - run.setting("replay_share", 0.5)) / 2, 2))
     new = run.datasets[0] if run.datasets else "data/dataset_finetune"
     lists = f"bash 2_create_sampling.sh mixed --mix {shlex.quote(new)}=0.7 FOLDER_OF_OLD_EPISODES=0.3"
-    return f"{lists} && {run.command(sampling_name='mixed')}"
+    return (
+        f"{lists}{_samplings(run, 'samplings_dir')} && {run.command(sampling_name='mixed', train_list='', val_list='')}"
+    )
 
 
 def early(run: Run) -> Findings:
@@ -201,9 +213,8 @@ def retention(run: Run) -> Findings:
     points = run.points("retention/loss")
     if not points:
         if run.has_old_skills:
-            yield finding(
-                "retention_unknown", retention=run.command(retention_sampling="old", val_freq=run.validate_every)
-            )
+            again = run.command(retention_sampling="old", val_freq=run.validate_every)
+            yield finding("retention_unknown", retention=again, samplings=_samplings(run, "samplings_dir"))
         return
     first, last = points[0][1], points[-1][1]
     when = "before training" if points[0][0] == 0 else f"at step {points[0][0]}"
@@ -216,7 +227,7 @@ def retention(run: Run) -> Findings:
         for each in (run.setting("in_weights"), run.weights, run.setting("retention_sampling", ""))
     )
     sampling = (
-        f" --sampling {shlex.quote(str(run.setting('sampling_name', '')))} --retention_sampling {old}"
+        f" --sampling {shlex.quote(str(run.setting('sampling_name', '')))} --retention_sampling {old}{_samplings(run, 'sampling_dir')}"
         if old != "''"
         else ""
     )

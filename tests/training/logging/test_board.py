@@ -37,6 +37,7 @@ def test_charts_speak_both_languages_and_name_their_axes(monkeypatch: pytest.Mon
             for text in (chart.title, chart.note, *labels):
                 assert any("一" <= letter <= "鿿" for letter in in_language(text)) is chinese
             assert in_language(chart.values)
+            assert " · " in chart.values or chart.values == "MB", "in both languages"
 
 
 @pytest.mark.e2e

@@ -300,6 +300,30 @@ def test_staying_near_the_start_raises_the_coefficient_that_was_in_force() -> No
         assert re.search(r"--kl_coef (\S+)", near)[1] == coefficient  # type: ignore[index]
 
 
+def test_more_old_episodes_are_a_larger_share_of_those_that_are_replayed() -> None:
+    forgot = {"retention/loss": curve(2.0, 2.02, 2.1)}
+    mixed = found(forgot)["forgetting"].todo[0].en
+    assert (
+        "2_create_sampling.sh mixed --mix data/dataset_finetune=0.7 FOLDER_OF_OLD_EPISODES=0.3 && SAMPLING_NAME=mixed"
+        in mixed
+    )
+    mixed = found(forgot, settings={"replay": "a.replay.safetensors", "replay_share": 0.7})["forgetting"].todo[0].en
+    assert "REPLAY_SHARE=0.85" in mixed
+    assert "FOLDER_OF_OLD_EPISODES" not in mixed
+
+
+def test_new_lists_are_written_where_the_run_looks_for_them() -> None:
+    forgot, elsewhere = {"retention/loss": curve(2.0, 2.02, 2.1)}, {"sampling_dir": "my lists", "train_list": "a.txt"}
+    mixed = found(forgot, settings=elsewhere)["forgetting"].todo[0].en
+    assert "FOLDER_OF_OLD_EPISODES=0.3 --samplings_dir 'my lists' && SAMPLING_NAME=mixed" in mixed
+    assert "--sampling_dir 'my lists'" in mixed
+    assert "a.txt" not in mixed
+    old = said(found({"retention/loss": None}, settings=elsewhere)["retention_unknown"])
+    assert "FOLDER_OF_OLD_EPISODES --samplings_dir 'my lists', then RETENTION_SAMPLING=old" in old
+    between = said(found(forgot, settings={**elsewhere, "retention_sampling": "old"})["forgetting"])
+    assert "--retention_sampling old --sampling_dir 'my lists'" in between
+
+
 def test_when_training_gets_worse_too_it_is_no_overfitting() -> None:
     worse = {
         "validation/loss": curve(2.5, 2.1, 2.0, 2.05, 2.1, 2.2),
