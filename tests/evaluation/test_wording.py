@@ -405,3 +405,11 @@ def test_play_tells_of_the_prompt_s_task_and_of_what_was_solved() -> None:
     assert digging == ["dig_dirt: no success (dirt gained: 0.0)", explored]
     assert achievements(suite, None, "meadow", trace) == [explored]
     assert achievements(suite, None, "shore", trace) == []
+
+
+def test_a_prompt_that_no_task_judges_is_told_in_the_users_language(play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEVE1_LANG", "zh")
+    with pytest.raises(UserError) as fault:
+        play(compare_command, ("base", "tuned"), 3, prompt="唱歌跳舞", suite="luanti")
+    assert '应为:     "挖泥土", "看天空"' in str(fault.value)
+    assert "下一步:   用 --task NAME" in str(fault.value)
