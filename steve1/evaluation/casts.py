@@ -151,7 +151,7 @@ class CorrectionCast(PolicyCast):
         self._takeover = takeover
         for name, task in self._tasks.items():
             if task is None or not task.player:
-                known = [each.prompts["en"] for each in load_suite(self._env).tasks.values() if each.player]
+                known = [each.shown_prompt for each in load_suite(self._env).tasks.values() if each.player]
                 raise UserError(
                     "There is no scripted player that could take over for this prompt.",
                     got=self._prompts[name],

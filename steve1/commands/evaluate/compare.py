@@ -11,7 +11,7 @@ from typing import Annotated
 
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable
-from steve1.core.messages import language, message
+from steve1.core.messages import message
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path, slug
 from steve1.evaluation.settings import EvaluationSettings, PlaySettings
@@ -62,7 +62,7 @@ def main(args: Args) -> None:
     suite = load_suite(args.suite or env)
     task = suite.find(args.task) if args.task else suite.by_prompt(args.prompt)
     if task is None:
-        known = ", ".join(f'"{each.prompts.get(language(), each.prompts["en"])}"' for each in suite.tasks.values())
+        known = ", ".join(f'"{each.shown_prompt}"' for each in suite.tasks.values())
         todo = "name the task that is to judge it: --task NAME"
         raise UserError("No task judges this prompt.", got=args.prompt, expected=known, todo=todo)
     name = args.name or "-vs-".join(spec.name for spec in policies) + "-" + args.prompt

@@ -28,7 +28,7 @@ def label(summary: Summary, who: str) -> str:
 
 def task_label(task: Task) -> str:
     """A task by its prompt, in the user's language where it has one."""
-    return task.prompts.get(language(), task.prompts["en"])
+    return task.shown_prompt
 
 
 def verdict_text(row: Mapping[str, Any]) -> str:

@@ -161,6 +161,11 @@ class Task:
         return self.measure_names.get(language(), self.measure_name)
 
     @property
+    def shown_prompt(self) -> str:
+        """Its prompt in the user's language, where it has one."""
+        return self.prompts.get(language(), self.prompts["en"])
+
+    @property
     def lower_is_better(self) -> bool:
         """Whether its measure is to be small, as the rule for success bounds it from above."""
         return any(rule.kind == self.measure.kind and rule.at_most is not None for rule in self.success.rules)

@@ -154,7 +154,7 @@ def _longer(run: RlRun) -> dict[str, str]:
         line = run.command(in_weights=run.weights, seed=int(run.setting("seed")) + 1)
         return {"how_en": "Go on from these weights", "how_zh": "从这些权重继续", "longer": line}
     line = run.command(iterations=2 * int(run.setting("iterations")))
-    return {"how_en": "More iterations", "how_zh": "增加轮数", "longer": line}
+    return {"how_en": "More iterations", "how_zh": "增加迭代次数", "longer": line}
 
 
 def _all_succeed(run: RlRun) -> bool:

@@ -14,7 +14,7 @@ CHARTS = (
         "1 reward", "Success · 成功率", {"success · 成功率": "rl/success"}, zero=True, values="share of episodes · 局数占比",
         band=("rl/success_low", "rl/success_high"),
         note="Episodes that were played to learn from, before each iteration's learning; the band is the 95 % interval of one iteration (Wilson; episodes from the same start are not independent, which widens it). · "
-        "用来学习的各局，均为该轮学习之前所玩；色带为单轮的 95% 置信区间（Wilson；同一起点的各局并不独立，区间因此更宽）。",
+        "用来学习的各局，均为该次迭代学习之前所玩；色带为单次迭代的 95% 置信区间（Wilson；同一起点的各局并不独立，区间因此更宽）。",
     ),
     Chart(
         "1 reward", "Return by term · 各项回报", {"total · 合计": "rl/return", "": "rl/return_"}, zero=True, values="paid in an episode · 每局得分",
@@ -32,15 +32,15 @@ CHARTS = (
     Chart(
         "2 drift", "KL to the start on kept prompts · 在保留的提示词上与起始策略的 KL", {"": "rl/keep_kl/"}, zero=True, values=_NATS,
         note="On all episodes that the starting policy played, after the iteration. Above 0.05 expect that the skill suffers. · "
-        "在起始策略所玩的全部各局上，每轮之后测量。超过 0.05 时，该技能多半会受损。",
+        "在起始策略所玩的全部各局上，每次迭代之后测量。超过 0.05 时，该技能多半会受损。",
     ),
     Chart(
         "2 drift", "What is kept, in training · 训练中的保持", {"KL to the start, in training · 与起始策略的 KL（训练中）": "rl/keep_kl", "loss of imitated ones · 模仿的损失": "rl/replay_loss"}, values="nats a frame · 每帧 nat",
-        note="Mean over an iteration's steps. · 一轮各步的平均。",
+        note="Mean over an iteration's steps. · 一次迭代各步的平均。",
     ),
     Chart(
-        "3 learning", "Moved in an iteration · 每轮的移动", {"KL(before, after) · KL（之前，之后）": "rl/kl_update"}, zero=True, values=_NATS,
-        note="At 1.5 times TARGET_KL an iteration's learning ends. · 达到 TARGET_KL 的 1.5 倍时，本轮学习结束。",
+        "3 learning", "Moved in an iteration · 每次迭代的移动", {"KL(before, after) · KL（之前，之后）": "rl/kl_update"}, zero=True, values=_NATS,
+        note="At 1.5 times TARGET_KL an iteration's learning ends. · 达到 TARGET_KL 的 1.5 倍时，本次迭代的学习结束。",
     ),
     Chart(
         "3 learning", "Clip share · 裁剪占比", {"clipped · 被裁剪": "rl/clip_share"}, zero=True, values="share of frames · 帧数占比",
@@ -48,7 +48,7 @@ CHARTS = (
     ),
     Chart(
         "3 learning", "Largest probability ratio · 最大概率比", {"largest · 最大": "rl/ratio_max"}, values="ratio · 比值",
-        note="Of one frame in an iteration. · 一轮中单帧的最大值。",
+        note="Of one frame in an iteration. · 一次迭代中单帧的最大值。",
     ),
     Chart(
         "3 learning", "Explained variance · 价值函数解释的方差", {"value function · 价值函数": "rl/explained_variance"}, zero=True, values="1: all, 0: none · 1 全部，0 没有",
@@ -77,7 +77,7 @@ CHARTS = (
         "4 playing", "Shares of the time · 时间占比", {"learning · 学习": "rl/share_learning", "resets, of the playing · 重置（占玩的时间）": "rl/share_resets"}, zero=True, values="share · 占比",
     ),
     Chart(
-        "4 playing", "Games that died · 中途退出的游戏", {"died · 退出": "rl/crashes"}, zero=True, values="in an iteration · 每轮",
+        "4 playing", "Games that died · 中途退出的游戏", {"died · 退出": "rl/crashes"}, zero=True, values="in an iteration · 每次迭代",
     ),
 )  # fmt: skip
 

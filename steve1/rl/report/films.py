@@ -57,7 +57,7 @@ def film_iteration(run_dir: Path, folder: Path, rollouts: Sequence[Rollout], ite
         path.parent.mkdir(exist_ok=True)
         write_json(path.with_suffix(".json"), {name: _earned(rollout) for name, rollout in chosen.items()})
         panels = [_panel(videos[name], in_language(_TITLES[name]), rollout) for name, rollout in chosen.items()]
-        words = in_language(f"iteration {iteration} · 第 {iteration} 轮")
+        words = in_language(f"iteration {iteration} · 第 {iteration} 次迭代")
         side_by_side(panels, path, heading=f"{prompt}: {words}")
     for rollout in rollouts:
         video = folder / f"{rollout.key}.mp4"

@@ -73,10 +73,13 @@ def _evaluation(run: RlRun, run_dir: Path) -> list[Section]:
 def _cards(run: RlRun) -> Html:
     """The run in a few numbers."""
     shown = [
-        (f"{run.iterations:,}", "iterations · 轮"),
+        (f"{run.iterations:,}", "iterations · 迭代次数"),
         (f"{run.iterations * run.episodes:,}", "episodes · 局"),
     ]
-    for when, words in ((0, "success in iteration 1 · 第 1 轮成功率"), (-1, "success in the last · 最后一轮成功率")):
+    for when, words in (
+        (0, "success in iteration 1 · 第 1 次迭代的成功率"),
+        (-1, "success in the last · 最后一次迭代的成功率"),
+    ):
         rates, lows, highs = (run.points(f"rl/{name}") for name in ("success", "success_low", "success_high"))
         if rates and (when == 0 or run.iterations > 1):
             interval = f" ({percent_range(lows[when][1], highs[when][1])})" if lows and highs else ""
@@ -88,7 +91,7 @@ def _cards(run: RlRun) -> Html:
 
 
 def _caption(film: Film) -> str:
-    said = [in_language(f"iteration {film.iteration} · 第 {film.iteration} 轮")]
+    said = [in_language(f"iteration {film.iteration} · 第 {film.iteration} 次迭代")]
     for name, words in (("best", "best · 最高"), ("worst", "worst · 最低")):
         if name in film.earned:
             said.append(f"{in_language(words)}: {_earned(film.earned[name])}")
