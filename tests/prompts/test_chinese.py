@@ -18,6 +18,7 @@ from steve1.prompts.words import dictionary
         # verb and object, numbers and measures
         ("砍树", "chop a tree"),
         ("抬头看天", "look at the sky"),
+        ("抬头看天空中的鸟", "look at the bird in the sky"),
         ("挖三块泥土", "dig three dirt"),
         ("挖铁矿", "mine iron ore"),
         ("收集64个圆石", "collect 64 cobblestone"),
