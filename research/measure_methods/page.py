@@ -86,12 +86,14 @@ def tables(cells: Sequence[Cell], settings: Settings) -> list[str]:
 
 def _screening(cells: Sequence[Cell], settings: Settings) -> str:
     skills = [skill for skill in settings.skills if any(cell.skill == skill for cell in cells)]
-    ranked = best(cells, list(RECIPES), len(RECIPES))
+    ranked, with_old = best(cells, list(RECIPES), len(RECIPES)), any(cell.role == "old" for cell in cells)
     rows = []
     for method in ranked:
         mine = [cell for cell in cells if cell.method == method]
         new = [_one([cell for cell in mine if cell.skill == skill and cell.role == "new"]) for skill in skills]
-        found = score(cells, method)
+        # Without its loss of old skills a score would lie above those of methods that were asked for theirs.
+        partly = with_old and RECIPES[method].changes_weights and not any(cell.role == "old" for cell in mine)
+        found = None if partly else score(cells, method)
         rows.append(
             [heading(RECIPES[method].words), *new, _kept(mine, method), "–" if found is None else f"{100 * found:+.0f}"]
         )

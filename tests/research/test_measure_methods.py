@@ -110,6 +110,23 @@ def test_the_score_counts_new_and_old_and_only_the_screening_chooses() -> None:
     assert best(cells, list(RECIPES), 2) == ["replay", "goal"]
 
 
+def test_a_score_without_old_skills_is_left_out_beside_those_with_them(tmp_path: Path) -> None:
+    """Where the best alone play the old skills, another method's score would lack what it lost; goal tuning loses nothing."""
+    settings = Settings(skills=("dig_dirt",), page="", picture="", cells=str(tmp_path / "cells.csv"))
+    new = [
+        cell(method, "dig_dirt", "0" * 8, bits)
+        for method, bits in (("full", "1" * 8), ("lora", "1" * 8), ("goal", "0" * 7 + "1"))
+    ]
+
+    def scores(cells: list[Cell]) -> dict[str, str]:
+        rows = [line.split(" | ") for line in write_page(cells, settings).splitlines() if line.startswith("| ")]
+        return {row[0].removeprefix("| "): row[-1].removesuffix(" |") for row in rows if len(row) == 4}
+
+    assert scores(new) == {"method": "score", "full fine-tuning": "+100", "LoRA": "+100", "goal tuning": "+12"}
+    old = cell("lora", "explore", "1" * 8, "1" * 6 + "00")
+    assert scores([*new, old]) == {"method": "score", "full fine-tuning": "–", "LoRA": "+75", "goal tuning": "+12"}
+
+
 @pytest.fixture
 def chosen(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings of a small measurement: tiny weights are really trained, and fake agents play in a fake world."""
