@@ -25,7 +25,10 @@ EPISODES="${EPISODES:-10}"                               # played of each skill
 SEED_ASKED="${SEED:-}"
 SEED="${SEED:-$(date +%j%H)}"                            # new demonstrations each time (printed below)
 
-case "${1:-}" in -h|--help) exit 0 ;; esac
+case "${1:-}" in
+  -h|--help) exit 0 ;;
+  ?*) printf '%s: %s\n' "$(text error)" "$(text "quickstart words" word="$1")" >&2; exit 2 ;;
+esac
 whole_numbers N_EPISODES STEPS TOTAL_FRAMES EPISODES SEED
 export STEVE1_GOES_ON=1   # no step says what to run next
 BEGAN=$(date +%s)

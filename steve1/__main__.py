@@ -68,7 +68,7 @@ COMMANDS = {
         "build_shim": "Compile the library that runs Luanti step by step.",
         "convert_weights": "Convert policy weights between .weights and .safetensors, float32 and float16.",
         "push": "Push weights, goals, replay packs or datasets to the Hugging Face hub or a folder. Resumable.",
-        "pull": "Pull them from there. Resumable.",
+        "pull": "Pull weights, goals, replay packs or datasets from the Hugging Face hub or a folder. Resumable.",
         "new_model": "Write a .model file with the settings of a policy network.",
     },
 }

@@ -205,6 +205,14 @@ def test_a_variable_that_is_no_number_is_refused(script: str, variable: str, val
     assert done.stderr == f"error: {variable} takes a whole number.\n  got: {value}\n"
 
 
+@pytest.mark.parametrize("word", ["SKILL=build_pillar", "--seed"])
+def test_the_quickstart_takes_no_words(word: str) -> None:
+    done = start(ROOT / "quickstart.sh", ROOT, word, PYTHON=sys.executable, SEED="no number")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: quickstart.sh takes no options but --help")
+    assert done.stderr.endswith(f"Got: {word}\n")
+
+
 _EXPECTED = 'while [ $# -gt 0 ]; do [ "$1" != --expected ] || echo "record 1" > "$2"; shift; done\n'  # what check_quickstart writes
 
 

@@ -746,6 +746,10 @@ MESSAGES = {
         "zh": "{name} 是在本地编写或改过的，予以保留；加 --overwrite 可用远端的文件替换",
     },
     # quickstart.sh
+    "quickstart words": {
+        "en": "quickstart.sh takes no options but --help; its variables stand in front: SKILL=build_pillar bash quickstart.sh. Got: {word}",
+        "zh": "quickstart.sh 除 --help 外没有选项；变量要写在命令前面：SKILL=build_pillar bash quickstart.sh。实际：{word}",
+    },
     "quickstart install": {"en": "installing missing packages", "zh": "安装缺少的软件包"},
     "quickstart checked": {
         "en": "checked: the mini weights, the game and the disk space are fine",
