@@ -11,13 +11,13 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from steve1.core.download import Missing, Refused, download
 from steve1.core.errors import UserError, optional_package
-from steve1.core.files import atomic_file, atomic_path, check_writable, sha256_file
+from steve1.core.files import atomic_file, atomic_path, check_writable, remove, sha256_file
 from steve1.core.paths import output_path, resolve
 from steve1.hub.manifest import check_path
 
@@ -45,8 +45,8 @@ class Place(abc.ABC):
         """Get a file under another name, resuming what had arrived; `Missing` if it is not there."""
 
     @abc.abstractmethod
-    def put(self, files: Mapping[str, Content], message: str) -> None:
-        """Write files, from a path or a text, in one step."""
+    def put(self, files: Mapping[str, Content], message: str, gone: Sequence[str] = ()) -> None:
+        """Write files, from a path or a text, and remove those that are `gone`, in one step."""
 
     @abc.abstractmethod
     def begin(self) -> None:
@@ -54,7 +54,7 @@ class Place(abc.ABC):
 
     @abc.abstractmethod
     def tag(self, name: str) -> None:
-        """Name what is there now; a folder has no such names."""
+        """Name what is there now, in place of what had this name before; a folder has no such names."""
 
 
 class FolderPlace(Place):
@@ -79,7 +79,9 @@ class FolderPlace(Place):
     def tag(self, name: str) -> None:
         return None
 
-    def put(self, files: Mapping[str, Content], message: str) -> None:
+    def put(self, files: Mapping[str, Content], message: str, gone: Sequence[str] = ()) -> None:
+        for path in gone:
+            remove(self.path / path, asked=True)
         for path, content in files.items():
             (self.path / path).parent.mkdir(parents=True, exist_ok=True)
             if isinstance(content, str):
@@ -146,13 +148,13 @@ class HubPlace(Place):
 
     def _refusal(self, status: int, got: str) -> UserError:
         """What a status means for somebody who pushes or pulls."""
-        if status == 401:
-            what = "The hub needs a token." if not hub_token() else "The hub does not know this token."
-            return UserError(what, where=self.name, got=got, todo=_LOGIN)
+        if status == 401 and hub_token():
+            return UserError("The hub does not know this token.", where=self.name, got=got, todo=_LOGIN)
         if status == 403:
             return UserError("This token may not do that here.", where=self.name, got=got, todo=_LOGIN)
-        if status == 404:
-            todo = f"look at the name; a private {self.kind} needs a token: {_LOGIN}"
+        if status in (401, 404):  # without a token, the hub answers 401 for what does not exist
+            other = "a dataset needs --dataset" if self.kind == "model" else "a model needs no --dataset"
+            todo = f"look at the name; {other}; a private {self.kind} needs a token: {_LOGIN}"
             return Missing("There is no such repository, or it is private.", where=self.name, got=got, todo=todo)
         return UserError("The hub refuses this.", where=self.name, got=got, todo="try again later")
 
@@ -170,22 +172,27 @@ class HubPlace(Place):
         with self._told():
             api.create_repo(self.repository, repo_type=self.kind, private=self.private, exist_ok=True)
 
-    def put(self, files: Mapping[str, Content], message: str) -> None:
+    def put(self, files: Mapping[str, Content], message: str, gone: Sequence[str] = ()) -> None:
         hub, api = _hub(), self._api()
         operations = [
             hub.CommitOperationAdd(path, content.encode() if isinstance(content, str) else str(content))
             for path, content in files.items()
         ]
+        operations += [hub.CommitOperationDelete(path, is_folder=False) for path in gone]
         with self._told():
             api.create_commit(
                 self.repository, operations, commit_message=message, repo_type=self.kind, revision=self.revision
             )
 
     def tag(self, name: str) -> None:
+        api, errors = self._api(), optional_package("huggingface_hub.errors", "hub", "Pushing to the hub")
         with self._told():
-            self._api().create_tag(
-                self.repository, tag=name, repo_type=self.kind, revision=self.revision, exist_ok=True
-            )
+            try:  # the hub moves no tag: readers would go on with what it named before
+                api.delete_tag(self.repository, tag=name, repo_type=self.kind)
+            except errors.HfHubHTTPError as fault:
+                if fault.response is None or fault.response.status_code != 404:  # 404: there is none yet
+                    raise
+            api.create_tag(self.repository, tag=name, repo_type=self.kind, revision=self.revision, exist_ok=True)
 
     def _api(self) -> Any:
         if not hub_token():

@@ -13,7 +13,7 @@ from steve1.core.download import Missing
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, remove, rename, sha256_file
 from steve1.hub.manifest import MANIFEST, Manifest, check_path, parse_manifest
-from steve1.hub.places import Place, batches, matches
+from steve1.hub.places import FolderPlace, Place, batches, matches
 
 CARD = "README.md"
 _CARDS = 20  # earlier ones that a list of files names
@@ -56,7 +56,7 @@ def push(bundle: Bundle, place: Place, *, overwrite: bool = False, on_file: OnFi
     """Write a bundle to a place; the same call continues an interrupted push.
 
     Args:
-        overwrite: replace files of an earlier push that differ.
+        overwrite: replace the files of an earlier push: those that differ, and those that are no longer among these are removed.
         on_file: called with each file's path and size when it is done.
 
     Raises:
@@ -70,19 +70,22 @@ def push(bundle: Bundle, place: Place, *, overwrite: bool = False, on_file: OnFi
     same = [path for path in bundle.files if path in there and _is(bundle.files[path], digests[path], there[path])]
     changed = sorted(set(there) & set(digests) - set(same))
     foreign = sorted(set(there) - {CARD, MANIFEST, ".gitattributes"}) if known is None else []
-    if not overwrite and (changed or foreign):
+    # A LeRobot dataset is read with every file that lies in it, and a list of files has one kind: weights, or a goal.
+    gone = sorted((set(known.files) & set(there)) - set(digests)) if known else []
+    if not overwrite and (changed or foreign or gone):
+        what = "Other files are there already." if foreign else "An earlier push has other contents."
         raise UserError(
-            "Other files are there already." if foreign else "An earlier push has other contents.",
+            what if foreign or changed else "An earlier push has files that are not among these.",
             where=place.name,
-            got=", ".join((foreign or changed)[:5]),
+            got=", ".join((foreign or changed or gone)[:5]),
             todo="choose another name, or replace them with --overwrite",
         )
     card = hashlib.sha256(bundle.card.encode()).hexdigest()
     cards = [each for each in (known.cards if known else ()) if each != card]
     final, moved = Manifest(bundle.kind, digests, sizes, cards=(*cards[-_CARDS:], card)), Moved(there=same)
     begun = replace(final, complete=False)
-    if len(same) < len(digests) and known != begun:
-        place.put({MANIFEST: begun.text()}, "Begin to add files")
+    if gone or (len(same) < len(digests) and known != begun):
+        place.put({MANIFEST: begun.text()}, "Begin to add files", gone)
     for path in same:
         on_file(path, sizes[path])
     for group in batches({path: file for path, file in bundle.files.items() if path not in set(same)}, sizes):
@@ -122,8 +125,11 @@ def pull(
         overwrite: replace files in the folder that differ.
 
     Raises:
-        UserError: nothing is there, a push to it was not finished, a checksum is wrong, or a file here would be replaced.
+        UserError: nothing is there, a push to it was not finished, a checksum is wrong, a file here would be replaced, or the place is the folder.
     """
+    if isinstance(place, FolderPlace) and place.path.resolve() == folder.resolve():
+        what = "This folder would be pulled into itself."
+        raise UserError(what, where=folder, todo="name another folder with --output_dir; a repository whose name is also a folder's here is pulled from another folder")  # fmt: skip
     manifest, moved = manifest or read_manifest(place), Moved()
     if manifest is not None and not manifest.complete:
         what = "The push to this place was not finished, so some files are missing."

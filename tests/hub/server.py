@@ -32,7 +32,7 @@ class Hub:
     def __init__(self) -> None:
         self.repositories: dict[str, dict[str, bytes]] = {}
         self.private: set[str] = set()
-        self.tags: dict[str, set[str]] = {}
+        self.tags: dict[str, dict[str, list[str]]] = {}  # repository → tag → the files that it had then
         self.objects: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.ranges: list[str] = []
@@ -56,6 +56,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self._answer("POST")
+
+    def do_DELETE(self) -> None:
+        self._answer("DELETE")
 
     def do_PUT(self) -> None:
         self._answer("PUT")
@@ -83,7 +86,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     return self._json({"error": "wrong contents"}, 400)
                 self.hub.objects[path.rpartition("/")[2]] = self.body
             return self._json({})
-        if method in ("POST", "PUT") and not known:
+        if method in ("POST", "PUT", "DELETE") and not known:
             return self._json({"error": "Invalid username or password."}, 401)
         if path == "/api/whoami-v2":
             return self._json({"name": "user", "type": "user", "auth": {}, "orgs": []})
@@ -132,17 +135,28 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     files[value["path"]] = base64.b64decode(value["content"])
                 if each["key"] == "lfsFile":
                     files[value["path"]] = self.hub.objects[value["oid"]]
+                if each["key"] == "deletedFile":
+                    del files[value["path"]]
             return self._json(
                 {"success": True, "commitOid": "1" * 40, "commitUrl": f"{self.hub.url}/{name}/commit/{'1' * 40}"}
             )
         if action == "tree":
             return self._tree(files)
         if action == "tag":
-            self.hub.tags.setdefault(name, set()).add(json.loads(self.body)["tag"])
-            return self._json({})
+            return self._tag(self.hub.tags.setdefault(name, {}), revision, files)
         return self._json(
             {"id": name.partition("/")[2], "sha": "1" * 40, "private": name in self.hub.private, "siblings": []}
         )
+
+    def _tag(self, tags: dict[str, list[str]], name: str, files: dict[str, bytes]) -> None:
+        if self.command == "DELETE":
+            there = tags.pop(name, None) is not None
+            return self._json({} if there else {"error": "Tag not found"}, 200 if there else 404)
+        asked = json.loads(self.body)["tag"]
+        if asked in tags:  # a tag stays where it is
+            return self._json({"error": "Tag reference exists already"}, 409)
+        tags[asked] = sorted(files)
+        return self._json({})
 
     def _tree(self, files: dict[str, bytes]) -> None:
         rows: list[dict[str, Any]] = [{"type": "directory", "path": "folder", "oid": "0" * 40, "size": 0}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,11 +64,11 @@ def test_a_push_that_broke_off_is_known_and_continued(
     place, calls = FolderPlace(tmp_path / "shared"), []
     put = FolderPlace.put
 
-    def broken(self: FolderPlace, files: dict[str, Path | str], message: str) -> None:
+    def broken(self: FolderPlace, files: dict[str, Path | str], message: str, gone: Sequence[str] = ()) -> None:
         calls.append(sorted(files))
         if len(calls) == 3:
             raise UserError("The disk is full.")
-        put(self, files, message)
+        put(self, files, message, gone)
 
     monkeypatch.setattr("steve1.hub.transfer.batches", lambda files, sizes: batches(files, sizes, count=1))
     monkeypatch.setattr(FolderPlace, "put", broken)
@@ -100,6 +101,28 @@ def test_nothing_is_replaced_unasked(bundle: Bundle, tmp_path: Path) -> None:
         pull(place, tmp_path / "here")
     assert pull(place, tmp_path / "here", overwrite=True)[1].sent == ["a.bin"]
     assert (tmp_path / "here" / "a.bin").read_bytes() == b"other"
+
+
+def test_what_is_no_longer_pushed_is_removed_when_asked(bundle: Bundle, tmp_path: Path) -> None:
+    place = FolderPlace(tmp_path / "shared")
+    push(bundle, place)
+    (tmp_path / "shared" / "notes.txt").write_text("mine")  # no push has made it
+    del bundle.files["sub/b.bin"]
+    with pytest.raises(UserError, match="not among these"):
+        push(bundle, place)
+    assert (tmp_path / "shared" / "sub" / "b.bin").exists()
+    push(bundle, place, overwrite=True)
+    assert sorted(contents(tmp_path / "shared")) == ["README.md", "a.bin", "c.json", "notes.txt", MANIFEST]
+    assert sorted(pull(place, tmp_path / "here")[1].sent) == ["a.bin", "c.json"]
+
+
+def test_a_folder_is_not_pulled_into_itself(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # user/name is the folder of this name where there is one: what an interrupted pull from the hub has left of itself.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "user" / "name").mkdir(parents=True)
+    (tmp_path / "user" / "name" / "a.bin").write_bytes(b"a")
+    with pytest.raises(UserError, match="into itself"):
+        pull_command.main(pull_command.Args("user/name", output_dir="user/name"))
 
 
 def test_a_file_that_changed_on_its_way_is_refused(bundle: Bundle, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.server
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +57,7 @@ def test_there_and_back(hub: Hub, tmp_path: Path) -> None:
         path: file.read_bytes() for path, file in bundle.files.items()
     }
     assert files["README.md"] == b"# card\n"
-    assert hub.tags["datasets/user/set"] == {"v3.0"}
+    assert set(hub.tags["datasets/user/set"]) == {"v3.0"}
     assert "datasets/user/set" in hub.private
     kind, moved = pull(place, tmp_path / "here")
     assert (kind, len(moved.sent)) == ("lerobot", 3)
@@ -65,6 +65,23 @@ def test_there_and_back(hub: Hub, tmp_path: Path) -> None:
     hub.requests.clear()
     assert push(bundle, place).sent == []
     assert not any("/storage/" in request for request in hub.requests)
+
+
+@pytest.mark.usefixtures("library")
+def test_a_dataset_that_has_changed_is_what_readers_of_the_tag_see(hub: Hub, tmp_path: Path) -> None:
+    bundle, place = made(tmp_path / "source"), HubPlace("user/set", "dataset")
+    push(bundle, place)
+    del bundle.files["sub/b b.bin"]
+    (tmp_path / "source" / "new.bin").write_bytes(b"new")
+    bundle.files["new.bin"] = tmp_path / "source" / "new.bin"
+    with pytest.raises(UserError, match="not among these") as told:
+        push(bundle, place)
+    assert told.value.got == "sub/b b.bin"
+    assert "sub/b b.bin" in hub.repositories["datasets/user/set"]
+    push(bundle, place, overwrite=True)
+    now = sorted(hub.repositories["datasets/user/set"])
+    assert now == ["README.md", "a.bin", "c.json", "new.bin", "steve1_files.json"]
+    assert hub.tags["datasets/user/set"]["v3.0"] == now
 
 
 @pytest.mark.usefixtures("library")
@@ -78,10 +95,10 @@ def test_a_push_that_broke_off_is_continued(hub: Hub, tmp_path: Path, monkeypatc
 
     put = HubPlace.put
 
-    def broken(self: HubPlace, files: dict[str, Path | str], message: str) -> None:
+    def broken(self: HubPlace, files: dict[str, Path | str], message: str, gone: Sequence[str] = ()) -> None:
         if next(commits) == 2:
             hub.faults[0][2] = 1
-        put(self, files, message)
+        put(self, files, message, gone)
 
     monkeypatch.setattr(HubPlace, "put", broken)
     with pytest.raises(UserError):
@@ -121,7 +138,7 @@ def test_a_missing_token_and_a_wrong_one_are_told(hub: Hub, tmp_path: Path, monk
     stored(hub, bundle)
     hub.private.add("datasets/user/set")
     monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(UserError, match="needs a token") as told:
+    with pytest.raises(UserError, match="no such repository, or it is private") as told:
         pull(HubPlace("user/set", "dataset"), tmp_path / "here")
     assert "HF_TOKEN" in told.value.todo
     with pytest.raises(UserError, match="needs a token"):
@@ -144,9 +161,14 @@ def test_a_wrong_token_is_told_before_anything_is_sent(
     assert hub.repositories == {}
 
 
-def test_a_repository_that_is_not_there_is_told(hub: Hub, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such repository"):
+@pytest.mark.parametrize("token", [TOKEN, ""])
+def test_a_repository_that_is_not_there_is_told(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(UserError, match="no such repository") as told:
         pull(HubPlace("user/none", "model"), tmp_path / "here")
+    assert "--dataset" in told.value.todo
     assert not (tmp_path / "here").exists()
 
 

@@ -30,7 +30,7 @@ class Args:
     private: bool = True
     """Make a new repository private."""
     overwrite: bool = False
-    """Replace files of an earlier push that differ."""
+    """Replace the files of an earlier push: those that differ; those that are not among these are removed."""
     dry_run: bool = False
     """Print the card and the files, and push nothing."""
 
