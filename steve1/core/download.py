@@ -22,7 +22,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
-from typing import IO
 
 from steve1.core.errors import UserError
 from steve1.core.files import remove, rename
@@ -75,21 +74,23 @@ def download(
         on_bytes: called with (bytes on disk so far, total or 0).
 
     Raises:
-        Missing, Refused, UserError: see there; UserError for a server that keeps failing or a wrong checksum.
+        Missing, Refused, UserError: see there; UserError for a server that keeps failing, a wrong checksum, or what is no address.
     """
     target = Path(path)
     if target.exists():
         return target
+    address = url if _is_local(url) else _encoded(url)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     with _locked(part) as handle:
         if target.exists():  # another process finished it while this one waited for the lock
             return target
         try:
-            _Transfer(url, handle, part, on_bytes, token).run(attempts, backoff)
+            _Transfer(address, handle, part, on_bytes, token).run(attempts, backoff)
         except UserError as fault:
-            # Nothing to continue from.
-            if isinstance(fault, Missing) or handle.seek(0, os.SEEK_END) == 0:
+            # Nothing to continue from. What another address has brought is continued there: a mirror may lack the file.
+            of_this = _read_note(part).get("url", address) == address
+            if (of_this and isinstance(fault, Missing)) or handle.seek(0, os.SEEK_END) == 0:
                 give_up(target)
             raise
         handle.flush()
@@ -111,6 +112,32 @@ def download(
         rename(part, target)
     remove(_note(part), ours=_PART)
     return target
+
+
+def _is_local(url: str) -> bool:
+    return "://" not in url or url.startswith("file://")
+
+
+def _encoded(url: str) -> str:
+    """An address as servers take it: blanks, and letters that are not ASCII, as percent codes.
+
+    Raises:
+        UserError: it is none; no other try would help.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        if parts.scheme not in ("http", "https") or not host:
+            raise ValueError
+        place, name = parts.netloc, host.encode("idna").decode()  # which refuses an empty part, as connecting would
+        if not place.isascii():
+            who = place.rpartition("@")[0]
+            place = f"{who}@" * bool(who) + name + (f":{port}" if port else "")
+    except ValueError:  # a UnicodeError is one
+        expected = "http://…, https://…, file:///… or a path"
+        raise UserError("This is not an address of a file.", expected=expected, got=url) from None
+    path, query = (urllib.parse.quote(part, safe="/?:@!$&'()*+,;=~%") for part in (parts.path, parts.query))
+    return urllib.parse.urlunsplit((parts.scheme, place, path, query, ""))
 
 
 def _digest(handle: BufferedRandom, name: str) -> str:
@@ -152,18 +179,17 @@ class _Transfer:
     token: str = ""
 
     def size(self) -> int:
-        """Bytes that have arrived; the file stands at its end."""
-        return self.handle.seek(0, os.SEEK_END)
+        """Bytes that have arrived from this address; the file stands at its end."""
+        size = self.handle.seek(0, os.SEEK_END)
+        return size if size and _read_note(self.part).get("url") == self.url else 0
 
     def run(self, attempts: int, backoff: float) -> None:
         """Try until all has arrived, or `attempts` tries in a row brought nothing."""
-        if self.size() and _read_note(self.part).get("url") != self.url:  # of another address, or nobody knows of which
-            self.handle.truncate(0)
         failures = 0
         while True:
             before = self.size()
             try:
-                if "://" not in self.url or self.url.startswith("file://"):
+                if _is_local(self.url):
                     self._copy_local()
                 else:
                     self._copy_http()
@@ -187,18 +213,19 @@ class _Transfer:
                 self.on_bytes(self.size(), 0)
             time.sleep(min(0.5, left))
 
-    def _append(self, source: IO[bytes], done: int, total: int) -> int:
-        """Copy the rest of `source`; returns the bytes that are there then."""
-        while piece := source.read(_PIECE):
+    def _append(self, read: Callable[[int], bytes], done: int, total: int) -> int:
+        """Copy what `read` still gives; returns the bytes that are there then."""
+        while piece := read(_PIECE):
             self.handle.write(piece)
             done += len(piece)
             if self.on_bytes:
                 self.on_bytes(done, total)
         return done
 
-    def _write_note(self, validator: str) -> None:
-        """Note where the bytes come from, and of which version they are, before any of them arrives."""
-        _note(self.part).write_text(json.dumps({"validator": validator, "url": self.url}))
+    def _write_note(self, validator: str, total: int) -> None:
+        """Note where the bytes come from, and of which version and length they are, before any of them arrives."""
+        note = {"validator": validator, "url": self.url} | ({"total": str(total)} if total else {})
+        _note(self.part).write_text(json.dumps(note))
 
     def _copy_local(self) -> None:
         path = self.url
@@ -209,13 +236,13 @@ class _Transfer:
             raise Missing("This file does not exist.", where=source)
         about = source.stat()
         total, done, version = about.st_size, self.size(), f"{about.st_size} bytes, {about.st_mtime_ns}"
-        if done and _read_note(self.part).get("validator") != version:
+        if not done or _read_note(self.part).get("validator") != version:
             self.handle.truncate(0)
             done = 0
-        self._write_note(version)
+        self._write_note(version, total)
         with open(source, "rb") as reader:
             reader.seek(done)
-            self._append(reader, done, total)
+            self._append(reader.read, done, total)
 
     def _copy_http(self) -> None:
         have = self.size()
@@ -228,39 +255,57 @@ class _Transfer:
         if self.token:
             request.add_unredirected_header("Authorization", f"Bearer {self.token}")
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
-                self._take(answer, have)
+            with _of_network():
+                answer = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
         except urllib.error.HTTPError as fault:
             with fault:
                 self._explain(fault, have)
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as fault:
-            raise _Passing(f"{type(fault).__name__}: {fault}") from None
+            return
+        with answer:
+            self._take(answer, have)
 
     def _take(self, answer: http.client.HTTPResponse, have: int) -> None:
         if "text/html" in (answer.headers.get("Content-Type") or ""):
             what = "The server sent a web page instead of the file (a quota or a login, usually)."
             raise Refused(what, where=self.url)
-        if have and answer.status != 206:  # the file changed, or the server knows no ranges: from the start
+        if not have or answer.status != 206:  # the file changed, or the server knows no ranges: from the start
             self.handle.truncate(0)
             have = 0
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length is not None and length.isdigit() else 0
-        validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-        self._write_note("" if validator.startswith("W/") else validator)
-        done = self._append(answer, have, total)
+        if answer.status == 206:
+            self._check_range(answer.headers.get("Content-Range") or "", have)
+        strong = answer.headers.get("ETag") or "W/"
+        self._write_note(answer.headers.get("Last-Modified") or "" if strong.startswith("W/") else strong, total)
+
+        def read(count: int) -> bytes:
+            with _of_network():
+                return answer.read(count)
+
+        done = self._append(read, have, total)
         if total and done < total:
             raise _Passing(f"the connection ended after {done:,} of {total:,} bytes")
+
+    def _check_range(self, said: str, have: int) -> None:
+        """Begin anew where a server sends another part than was asked for, or one of a file of another length."""
+        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", said.strip())
+        known = _read_note(self.part).get("total")
+        if found and (int(found[1]) != have or (have and known and found[2] not in ("*", known))):
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """What we have is not the beginning of what the server has now: again, from zero."""
+        self.handle.truncate(0)
+        remove(_note(self.part), ours=_PART)
+        raise _Passing("the server holds another version of this file")
 
     def _explain(self, fault: urllib.error.HTTPError, have: int) -> None:
         got = f"{fault.code} {fault.reason}"
         if fault.code == 416 and have:
-            # What we have is not the beginning of what the server has now (or is all of it): again, once, from zero.
             known = (fault.headers.get("Content-Range") or "").rpartition("/")[2]
-            if known.isdigit() and int(known) == have:
+            if known.isdigit() and int(known) == have:  # it is all of it
                 return
-            self.handle.truncate(0)
-            remove(_note(self.part), ours=_PART)
-            raise _Passing("the server holds another version of this file")
+            self._begin_anew()
         if fault.code in (404, 410):
             raise Missing("The server does not have this file.", where=self.url, got=got) from None
         if fault.code in _PASSING:
@@ -269,8 +314,19 @@ class _Transfer:
         raise Refused("The server refuses this file.", where=self.url, got=got) from None
 
 
+@contextmanager
+def _of_network() -> Iterator[None]:
+    """Faults of the connection are worth another try, of whatever kind; those of the disk, which no try mends, arise elsewhere."""
+    try:
+        yield
+    except urllib.error.HTTPError:
+        raise
+    except (OSError, http.client.HTTPException) as fault:
+        raise _Passing(f"{type(fault).__name__}: {fault}") from None
+
+
 def _read_note(part: Path) -> dict[str, str]:
-    """What is noted of a `.part` file: `url`, and `validator`, "" without one; nothing where there is no note."""
+    """What is noted of a `.part` file: `url`, `validator`, "" without one, and `total` if known; nothing where there is no note."""
     try:
         return {str(name): str(value) for name, value in json.loads(_note(part).read_text()).items()}
     except (OSError, ValueError, AttributeError):

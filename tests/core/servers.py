@@ -26,13 +26,14 @@ def running(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
 
 class Faulty:
     """Serves `files` (path → bytes). `plan[path]` is a list of faults, used up one per request:
-    an int (that status), "drop" (close without an answer), ("short", n) (n bytes, then close), "html", "no-range"."""
+    an int (that status), "drop" (close without an answer), ("short", n) (n bytes, then close), "html", "no-range", ("from", n) (bytes from n on,
+    whatever was asked for). `etag` "": files have none."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.plan: dict[str, list[Any]] = {}
         self.requests: list[tuple[str, str]] = []
-        self.url = ""
+        self.url, self.etag = "", '"1"'
 
 
 @contextmanager
@@ -65,14 +66,17 @@ def faulty_server() -> Iterator[Faulty]:
             wanted = self.headers.get("Range", "")
             if wanted.startswith("bytes=") and fault != "no-range":
                 start = int(wanted[6:].split("-")[0])
+            if isinstance(fault, tuple) and fault[0] == "from":
+                start, fault = fault[1], None
             if start >= len(body) and start:
                 self._head(416, {"Content-Range": f"bytes */{len(body)}", "Content-Length": "0"})
                 return
             headers = {
                 "Content-Length": str(len(body) - start),
-                "ETag": '"1"',
                 "Content-Type": "application/octet-stream",
             }
+            if state.etag:
+                headers["ETag"] = state.etag
             if start:
                 headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
             self._head(206 if start else 200, headers)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
+import http.client
 import os
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +94,17 @@ def test_what_came_from_another_address_is_not_continued(server: Faulty, tmp_pat
     assert sorted(os.listdir(tmp_path)) == ["a.bin", "b.bin", "s.bin"]
 
 
+def test_an_address_without_the_file_takes_nothing_from_another_one(server: Faulty, tmp_path: Path) -> None:
+    """Each run asks the mirror first."""
+    half(server.url + "/a.bin", tmp_path / "a.bin", 1 << 20)
+    server.plan["/mirror/b.bin"] = [503, 503]
+    for url in (str(tmp_path / "none"), server.url + "/mirror/a.bin", server.url + "/mirror/b.bin"):
+        with pytest.raises(UserError):
+            download(url, tmp_path / "a.bin", attempts=2, backoff=0.01)
+    assert download(server.url + "/a.bin", tmp_path / "a.bin").read_bytes() == BODY
+    assert server.requests[-1][1] == "bytes=1048576-"
+
+
 def test_a_local_file_that_has_changed_is_copied_anew_and_else_continued(tmp_path: Path) -> None:
     source, before = tmp_path / "s.bin", bytes(len(BODY))
     source.write_bytes(before)
@@ -102,6 +116,54 @@ def test_a_local_file_that_has_changed_is_copied_anew_and_else_continued(tmp_pat
     half(str(source), tmp_path / "2", 1 << 20)
     source.write_bytes(BODY)
     assert download(str(source), tmp_path / "2").read_bytes() == BODY
+
+
+def test_a_server_that_sends_another_part_than_was_asked_for_is_not_believed(server: Faulty, tmp_path: Path) -> None:
+    half(server.url + "/a.bin", tmp_path / "a.bin", 1 << 20)
+    server.plan["/a.bin"] = [("from", 1000)]
+    assert download(server.url + "/a.bin", tmp_path / "a.bin", backoff=0.01).read_bytes() == BODY
+
+
+def test_two_versions_of_a_file_are_not_mixed_where_a_server_names_none(server: Faulty, tmp_path: Path) -> None:
+    server.etag, server.files["/a.bin"] = "", bytes(len(BODY) + 1)
+    half(server.url + "/a.bin", tmp_path / "a.bin", 1 << 20)
+    server.files["/a.bin"] = BODY
+    assert download(server.url + "/a.bin", tmp_path / "a.bin", backoff=0.01).read_bytes() == BODY
+
+
+@pytest.mark.parametrize("fault", [ssl.SSLError("bad record"), OSError(errno.EHOSTUNREACH, "No route to host")])
+def test_any_fault_of_the_connection_is_tried_again_and_one_of_the_disk_is_not(
+    server: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: OSError
+) -> None:
+    faults, read = [fault], http.client.HTTPResponse.read
+
+    def broken(self: http.client.HTTPResponse, amount: int | None = None) -> bytes:
+        if faults:
+            raise faults.pop()
+        return read(self, amount)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read", broken)
+    assert download(server.url + "/a.bin", tmp_path / "a.bin", backoff=0.01).read_bytes() == BODY
+
+    def full(done: int, total: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        download(server.url + "/a.bin", tmp_path / "b.bin", on_bytes=full)
+
+
+def test_names_with_blanks_and_chinese_letters_are_asked_for_as_percent_codes(server: Faulty, tmp_path: Path) -> None:
+    asked = "/%E5%BB%BA%20%E6%88%BF/a%20b.mp4?x=%E6%88%BF"
+    server.files[asked] = BODY
+    assert download(f"{server.url}/建 房/a%20b.mp4?x=房", tmp_path / "a.mp4").read_bytes() == BODY
+    assert server.requests[-1][0] == asked
+
+
+@pytest.mark.parametrize("url", ["htp://x/y", "http:///x", "http://[::1/x", "http://host:port/x", "https://../x"])
+def test_what_is_no_address_is_told_at_once(tmp_path: Path, url: str) -> None:
+    with pytest.raises(UserError, match="not an address"):
+        download(url, tmp_path / "x", attempts=2, backoff=100.0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_final_answers_are_not_retried(server: Faulty, tmp_path: Path) -> None:

@@ -159,7 +159,11 @@ def main(args: Args) -> int:
 
 
 def _plan(root: Path, missing: list[str]) -> None:
-    total = sum(FILES[name].megabytes for name in missing)
+    parts = {
+        name: root / f"{FILES[name].path}.part" for name in missing
+    }  # what an earlier run has brought takes no more space
+    arrived = {name: part.stat().st_size / 1e6 if part.is_file() else 0.0 for name, part in parts.items()}
+    total = sum(max(0.0, FILES[name].megabytes - arrived[name]) for name in missing)
     print(
         translated(
             f"downloading {', '.join(missing)}: about {total:,.0f} MB, {total * 8 / 50 / 60:.0f} minutes at 50 Mbit/s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -63,3 +64,17 @@ def test_unknown_names_and_a_small_disk_stop_before_anything_long(
     monkeypatch.setitem(download_weights.FILES, "vpt", dataclasses.replace(FILES["vpt"], megabytes=1e12))
     with pytest.raises(UserError, match="disk"):
         main(Args(names=("vpt",), root=tmp_path))
+
+
+def test_a_download_that_has_nearly_filled_the_disk_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mirror = tmp_path / "usb" / "2x.model"
+    mirror.parent.mkdir()
+    mirror.write_bytes(b"model")
+    monkeypatch.setitem(download_weights.FILES, "vpt_model", dataclasses.replace(FILES["vpt_model"], megabytes=10.0))
+    monkeypatch.setattr(download_weights.shutil, "disk_usage", lambda path: SimpleNamespace(free=3e6))
+    with pytest.raises(UserError, match="disk"):
+        main(Args(names=("vpt_model",), mirror=str(mirror.parent), root=tmp_path))
+    part = tmp_path / f"{FILES['vpt_model'].path}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(bytes(8_000_000))
+    assert main(Args(names=("vpt_model",), mirror=str(mirror.parent), root=tmp_path)) == 0

@@ -191,6 +191,17 @@ def test_no_part_of_an_options_file_is_left_behind(published: Path, tmp_path: Pa
     assert {path.suffix for path in (tmp_path / "rec").iterdir()} == {".mp4", ".jsonl"}
 
 
+def test_names_of_any_letters_are_found_on_a_server(published: Path, tmp_path: Path) -> None:
+    with faulty_server() as server:
+        for ending in (".mp4", ".jsonl"):
+            content = (published / "data" / "6.13" / f"quiet-fox-c3{ending}").read_bytes()
+            server.files[f"/x%20y/%E5%BB%BA%E6%88%BF/house%20%232%3F{ending}"] = content
+        index = {"basedir": f"{server.url}/x y", "relpaths": ["建房/house #2?.mp4"]}
+        (tmp_path / "index.json").write_text(json.dumps(index))
+        summary = fetch(tmp_path, read_index(str(tmp_path / "index.json"), tmp_path))
+    assert summary.count("converted") == 1, summary.text
+
+
 def test_downloads_are_removed_when_the_disk_is_full(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
