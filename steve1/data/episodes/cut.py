@@ -14,7 +14,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_dir, read_json, write_json
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.native import EpisodeWriter, NativeFormat
-from steve1.data.episodes.parts import FIRST_GOAL, LABEL_LOGP, METADATA, MINECLIP_VIDEO, PACK, load_array
+from steve1.data.episodes.parts import FIRST_GOAL, LABEL_LOGP, METADATA, MINECLIP_VIDEO, PACK, events_of, load_array
 
 
 def cut_goals(goals: NDArray[np.floating[Any]], start: int, stop: int) -> NDArray[np.floating[Any]]:
@@ -67,7 +67,7 @@ def cut_metadata(metadata: dict[str, Any], name: str, start: int, stop: int, len
     cut = {"episode": earlier.get("episode", name), "start": before + start, "stop": before + stop}
     found = {**metadata, "cut": {**cut, "frames": earlier.get("frames", length)}}
     if "events" in metadata:
-        found["events"] = [[at - start, event] for at, event in metadata["events"] if start <= at < stop]
+        found["events"] = [[at - start, event] for at, event in events_of(metadata) if start <= at < stop]
     return found
 
 

@@ -118,6 +118,26 @@ def mineclip_of(metadata: dict[str, Any]) -> str:
     return str(made_by.get("sha256") or "") if isinstance(made_by, dict) else ""
 
 
+def events_of(metadata: dict[str, Any]) -> list[tuple[int, str]]:
+    """The (frame, event) of an episode's metadata, in order; those of another form, as other programs may write them, are left out."""
+    known = metadata.get("events")
+    entries = known if isinstance(known, list) else []
+    return [(entry[0], entry[1]) for entry in entries if isinstance(entry, list) and [*map(type, entry)] == [int, str]]
+
+
+def name_fault(name: str) -> str:
+    """Why no episode can have this name, "" if one can: it is a folder's, and stands in lists."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8 text: rename it (a whole folder: convmv -f gbk -t utf8 -r --notest FOLDER)"
+    if name.splitlines() != [name.strip()] or any(letter < " " or letter == "\x7f" for letter in name):
+        return "its name has a line break, a control character, or a blank at one end: rename it"
+    if "/" in name or name.startswith("."):
+        return "its name has a slash, or begins with a dot as hidden files do: rename it"
+    return ""
+
+
 def goals_file(folder: Path) -> Path | None:
     """The file with an episode's goal embeddings, None before the embedding step."""
     return next((folder / name for name in (GOALS, GOALS_PICKLE) if (folder / name).exists()), None)

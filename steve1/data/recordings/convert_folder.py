@@ -17,7 +17,6 @@ from typing import Any
 
 import cv2
 
-from steve1.core.errors import UserError
 from steve1.core.executor.pool import process_pool
 from steve1.core.files import remove_half_written
 from steve1.core.messages import message, progress
@@ -70,7 +69,7 @@ def convert_folder(
 
 def _length(recording: Recording) -> int:
     """Frames, 0 if unknown."""
-    with contextlib.suppress(UserError, OSError):
+    with contextlib.suppress(Exception):  # converting it says what is wrong, by name
         return recording.expected_frames
     return 0
 

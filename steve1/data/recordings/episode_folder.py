@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from steve1 import actions as act
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.episodes.formats.registry import format_of
-from steve1.data.episodes.parts import ACTIONS, ACTIONS_PICKLE, PACK, unknown_buttons
+from steve1.data.episodes.parts import ACTIONS, ACTIONS_PICKLE, PACK, events_of, unknown_buttons
 from steve1.data.media.video import FPS
 from steve1.data.recordings.recording import (
     Found,
@@ -73,7 +73,7 @@ class EpisodeFolder(Recording):
         keep = ~act.is_null(*tokens)
         notes = [note] if (note := unknown_buttons(actions)) else []
         pointer, rows = np.full((len(actions), 2), np.nan), np.arange(len(actions))
-        events = _events(episode.metadata.get("events"))
+        events = events_of(episode.metadata)
         return Ticks(actions, keep, pointer, notes, rows, imitated=episode.imitated, events=events)
 
     @property
@@ -98,9 +98,3 @@ class EpisodeFolder(Recording):
         known = self.episode.metadata
         kept = {key: known[key] for key, kind in _KEPT.items() if isinstance(known.get(key), kind)}
         return kept | ({"origin": known} if known else {})
-
-
-def _events(known: Any) -> list[tuple[int, str]]:
-    """(frame, event) in order; those of another form are left out."""
-    entries = known if isinstance(known, list) else []
-    return [(entry[0], entry[1]) for entry in entries if isinstance(entry, list) and [*map(type, entry)] == [int, str]]

@@ -6,6 +6,7 @@ import os
 
 from steve1.core.errors import UserError
 from steve1.core.paths import resolve
+from steve1.data.episodes.parts import name_fault
 from steve1.data.recordings.contractor import ContractorRecording
 from steve1.data.recordings.episode_folder import EpisodeFolder
 from steve1.data.recordings.recording import Found, Recording, Tree
@@ -39,7 +40,7 @@ def find_recordings(folder: str | os.PathLike[str]) -> Found:
         found, incomplete = layout.find(tree)
         lonely += incomplete
         for recording in found:
-            if fault := _name_fault(recording.name):
+            if fault := name_fault(recording.name):
                 lonely.append((recording.video, fault))
                 continue
             other = first.setdefault(recording.name, recording)
@@ -50,14 +51,3 @@ def find_recordings(folder: str | os.PathLike[str]) -> Found:
         expected = "recordings (name.mp4 with name.jsonl, or name.mcap with its video), folders with frames/ and actions.jsonl, a LeRobot dataset (meta/info.json) or a MineStudio store (image/ and action/)"
         raise UserError("There is nothing to convert.", where=root, expected=expected)
     return list(first.values()), sorted(lonely)
-
-
-def _name_fault(name: str) -> str:
-    """Why a name can stand in no list of episodes, "" if it can."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return "its name is not UTF-8 text: rename it (a whole folder: convmv -f gbk -t utf8 -r --notest FOLDER)"
-    if name.splitlines() != [name.strip()] or any(letter < " " or letter == "\x7f" for letter in name):
-        return "its name has a line break, a control character, or a blank at one end: rename it"
-    return ""

@@ -8,8 +8,11 @@ from pathlib import Path
 
 from steve1.core.errors import UserError
 from steve1.core.paths import resolve
+from steve1.data.episodes.parts import name_fault
 
 ENDINGS = (".mp4", ".mkv", ".webm", ".mov", ".m4v", ".avi", ".flv")
+#: bytes of a name; a file system takes 255, and files that are made of a video have numbers and endings behind its name
+LONGEST_NAME = 210
 
 
 @dataclass(frozen=True)
@@ -24,14 +27,15 @@ def find_videos(folder: str | os.PathLike[str]) -> FoundVideos:
     """Every video below `folder`, or the one video that it is; hidden files are not looked at.
 
     A video's name is its path below the folder without the ending, or with it where two videos differ in nothing else. Of two that
-    would have the same name even so (a/b.mp4 and a_b.mp4) the second is left out.
+    would have the same name even so (a/b.mp4 and a_b.mp4) the second is left out, and so is one whose name no episode can have.
 
     Raises:
         UserError: the folder does not exist, or holds no video.
     """
     root = resolve(folder)
     if root.is_file():
-        return FoundVideos({root.stem: root})
+        fault = _name_fault(root.stem)
+        return FoundVideos({}, [(root, fault)]) if fault else FoundVideos({root.stem: root})
     if not root.is_dir():
         todo = "SOURCE=videos VIDEOS_DIR=… bash 1_generate_dataset.sh"
         raise UserError("The folder of videos does not exist.", where=root, todo=todo)
@@ -55,6 +59,18 @@ def find_videos(folder: str | os.PathLike[str]) -> FoundVideos:
     videos: dict[str, Path] = {}
     for name, full, path in zip(short, long, found):
         name = full if short.count(name) > 1 else name
-        if videos.setdefault(name, path) != path:
+        if fault := _name_fault(name):
+            left_out.append((path, fault))
+        elif videos.setdefault(name, path) != path:
             left_out.append((path, f"its episodes would have the names of those of {videos[name].name}: rename it"))
     return FoundVideos(videos, left_out)
+
+
+def _name_fault(name: str) -> str:
+    """Why nothing can be made of a video of this name, "" if something can."""
+    if fault := name_fault(f"{name}_000000"):  # as its first episode is named
+        return fault
+    size = len(name.encode())
+    return f"its name has {size} bytes, and at most {LONGEST_NAME} leave room for its episodes': rename it" * (
+        size > LONGEST_NAME
+    )

@@ -258,6 +258,23 @@ def test_a_named_length_is_where_longer_parts_end(tmp_path: Path, longest: str) 
     assert not check_episode(path).findings
 
 
+@pytest.mark.parametrize("said", ["40\n".encode("utf-16"), b"-5", b"0", b"", b"40 frames"])
+def test_a_length_that_is_none_is_named(tmp_path: Path, said: bytes) -> None:
+    path = steve1_episode(tmp_path / "ep", 40)
+    (path / "len.txt").write_bytes(said)
+    with pytest.raises(UserError) as fault:
+        Episode(path)
+    assert "len.txt" in fault.value.where
+
+
+def test_an_episode_without_any_action_is_named(tmp_path: Path) -> None:
+    path = steve1_episode(tmp_path / "ep", 40)
+    (path / "len.txt").unlink()
+    (path / "actions.pkl").write_bytes(pickle.dumps([]))
+    with pytest.raises(UserError, match="no actions"):
+        Episode(path)
+
+
 def test_actions_with_a_byte_order_mark_are_read(tmp_path: Path) -> None:
     path = guide_episode(tmp_path / "ep", 30)
     (path / "actions.jsonl").write_bytes(b"\xef\xbb\xbf" + (path / "actions.jsonl").read_bytes())

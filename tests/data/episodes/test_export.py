@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import pickletools
+import shutil
 from pathlib import Path
 
 import cv2
@@ -130,6 +131,17 @@ def test_an_action_that_is_none_is_refused_with_its_frame(
     assert "frame 7" in said
     with pytest.raises(UserError, match="not a MineRL action"):
         shown(folder / "ep01", "")
+
+
+@pytest.mark.parametrize("count", [30, 50])
+def test_a_video_of_another_length_than_its_actions_is_not_exported(tmp_path: Path, count: int) -> None:
+    source = steve1_episode(tmp_path / "ep", 40)
+    (source / "len.txt").unlink(missing_ok=True)
+    shutil.copy(steve1_episode(tmp_path / "other", count) / "frames.mp4", source / "frames.mp4")
+    with pytest.raises(UserError, match="frames do not fit the actions") as fault:
+        export_episode(source, tmp_path / "out", "guide")
+    assert fault.value.got == str(count)
+    assert not (tmp_path / "out").exists()
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

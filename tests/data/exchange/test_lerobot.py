@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tracemalloc
 from collections.abc import Iterator
@@ -254,6 +255,26 @@ def test_another_version_is_refused_by_name(dataset: Path, tmp_path: Path) -> No
     root = exported(dataset, tmp_path / "set", "lerobot-v3")
     edit(root, codebase_version="v1.6")
     assert "v1.6" in reason(root, tmp_path)
+
+
+@pytest.mark.parametrize("column", ["length", "episode_index", "data/file_index"])
+def test_a_list_of_episodes_that_pandas_has_written_is_read_and_a_gap_in_it_named(
+    dataset: Path, tmp_path: Path, column: str
+) -> None:
+    root = exported(dataset, tmp_path / "set", "lerobot-v3")
+    (path,) = (root / "meta" / "episodes").rglob("*.parquet")
+    table = pq.read_table(path)
+
+    def write(values: list[float | None]) -> None:
+        place = table.column_names.index(column)
+        pq.write_table(table.set_column(place, column, pa.array(values, pa.float64())), path)
+
+    numbers = [float(value) for value in table[column].to_pylist()]
+    write([*numbers])
+    assert convert_folder(root, tmp_path / "back", KEEP).count("converted") == 3
+    write([None, *numbers[1:]])
+    os.utime(root / "meta" / "info.json", ns=(1, 1))  # datasets are kept open by its date
+    assert "list of this dataset's episodes" in reason(root, tmp_path)
 
 
 def test_a_missing_file_is_named(dataset: Path, tmp_path: Path) -> None:

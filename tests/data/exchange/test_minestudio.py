@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from steve1.commands.data.filter_dataset import Args, main
 from steve1.core.errors import UserError
+from steve1.data.episodes.cut import cut_episode
 from steve1.data.episodes.episode import Episode
 from steve1.data.exchange.export import export_store
 from steve1.data.exchange.minestudio.lmdbs import BUTTONS, CHUNK, TrajectoryStore
@@ -153,6 +155,30 @@ def test_a_bad_value_refuses_its_episode_by_name(
     found = next(each.reason for each in summary.results if each.status == "refused")
     assert said in found
     assert "executed" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("events", [{"mine_block": 3}, ["jump"], [[3]], [{"frame": 3}], "x", 5, [["3", "x"]]])
+def test_events_of_another_form_stand_in_nobodys_way(dataset: Path, tmp_path: Path, events: Any) -> None:
+    metadata = json.loads((dataset / "a" / "metadata.json").read_text())
+    (dataset / "a" / "metadata.json").write_text(json.dumps({**metadata, "events": events}))
+    root = exported(dataset, tmp_path / "store")
+    assert convert_folder(root, tmp_path / "back", KEEP).count("converted") == 2
+    cut_episode(dataset / "a", tmp_path / "cut", 10, 40)
+    assert Episode(tmp_path / "cut").metadata["events"] == []
+
+
+@pytest.mark.parametrize("name", ["task/a", ".a", "../a"])
+def test_an_episode_that_no_folder_can_be_named_after_is_left_out(dataset: Path, tmp_path: Path, name: str) -> None:
+    root = exported(dataset, tmp_path / "store")
+    infos = [
+        {"episode": name, "episode_idx": 0, "num_frames": 64},
+        {"episode": "b", "episode_idx": 1, "num_frames": 32},
+    ]
+    for part in root.glob("*/part-2"):
+        put(part, {"__chunk_infos__": pickle.dumps(infos)})
+    summary = convert_folder(root, tmp_path / "back", KEEP)
+    assert (summary.count("converted"), summary.count("refused")) == (1, 1)
+    assert "rename it" in next(each.reason for each in summary.results if each.status == "refused")
 
 
 def test_an_older_store_and_a_missing_part_are_named(dataset: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +287,27 @@ def test_videos_are_found_by_name(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no video"):
         (tmp_path / "empty").mkdir()
         find_videos(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("建" * 71, "213 bytes"),
+        (os.fsdecode("\u6211".encode("gbk")), "not UTF-8"),
+        ("a\nb", "line break"),
+        (" a", "blank"),
+    ],
+)
+def test_a_video_that_no_episode_can_be_named_after_is_left_out(tmp_path: Path, name: str, why: str) -> None:
+    (tmp_path / f"{name}.mp4").write_bytes(b"x")
+    (tmp_path / f"{'建' * 70}.mp4").write_bytes(b"x")
+    found = find_videos(tmp_path)
+    assert list(found.videos) == ["建" * 70]
+    ((path, said),) = found.left_out
+    assert (path.stem, why in said) == (name, True)
+    assert find_videos(path).left_out == found.left_out
+    # The longest name that anything made of a video has for a moment, in a process of many digits.
+    (tmp_path / f".{'建' * 70}_000000-options.json.4194304.0123abcd.tmp").write_bytes(b"x")
 
 
 @pytest.mark.parametrize("text", ["1,2,3", "a,b,c,d", "-1,0,5,5", "0,0,0,5", ""])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.core.frames import AGENT_SIZE, agent_frame, read_picture, write_picture
+from steve1.core.paths import quoted
 from steve1.data.episodes.formats.base import EpisodeFormat
 from steve1.data.episodes.parts import ACTIONS, GOALS_PICKLE, METADATA, action_line, read_actions
 from steve1.data.media.video import recorder_size
@@ -81,8 +82,11 @@ class GuideFormat(EpisodeFormat):
     @classmethod
     def write(cls, source: EpisodeFormat, actions: Sequence[act.EnvAction], folder: Path, *, lossless: bool) -> None:
         (folder / "frames").mkdir()
-        digits = max(5, len(str(len(actions) - 1)))
-        for number, frame in enumerate(source.source_frames()):
-            path = folder / "frames" / f"{number:0{digits}d}.png"
-            write_picture(path, frame)
+        digits, count = max(5, len(str(len(actions) - 1))), 0
+        for frame in source.source_frames():
+            write_picture(folder / "frames" / f"{count:0{digits}d}.png", frame)
+            count += 1
+        if count != len(actions):  # of a video that was cut off, or is longer than its actions
+            what, todo = "The frames do not fit the actions.", f"python tools/validate_dataset.py {quoted(source.path)} --repair OUT_DIR"  # fmt: skip
+            raise UserError(what, where=source.path, expected=len(actions), got=count, todo=todo)
         (folder / ACTIONS).write_text("".join(map(action_line, actions)), encoding="utf-8")

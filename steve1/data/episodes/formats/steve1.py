@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.core.frames import AGENT_SIZE, agent_frame
+from steve1.core.reading.contents import read_text
 from steve1.core.reading.pickles import load_restricted
 from steve1.data.episodes.formats.base import EpisodeFormat
 from steve1.data.episodes.parts import ACTIONS_PICKLE, GOALS_PICKLE, METADATA, write_pickle
@@ -35,13 +36,13 @@ class Steve1Format(EpisodeFormat):
         length = path / LENGTH
         if not length.exists():
             self.n_frames = len(self._actions)
+            if not self.n_frames:
+                raise UserError("This episode has no actions.", where=path / ACTIONS_PICKLE)
             return
-        try:
-            self.n_frames = int(length.read_text().strip())
-            self.length_named = True
-        except ValueError:
-            got = length.read_text()[:40]
-            raise UserError("len.txt is not a number of frames.", where=length, got=got) from None
+        said = read_text(length).strip()
+        if not said.isdecimal() or len(said) > 9 or not int(said):
+            raise UserError("len.txt is not a number of frames.", where=length, got=said[:40])
+        self.n_frames, self.length_named = int(said), True
 
     @cached_property
     def _actions(self) -> list[act.EnvAction]:

@@ -163,14 +163,16 @@ class LeRobotSet:
             raise UserError("This dataset's list of episodes is missing.", where=self.root / schema.EPISODES_V3, todo="download the dataset again")  # fmt: skip
         for file in files:
             for row in read_table(file, wanted).to_pylist():
-                place = {"chunk_index": row["data/chunk_index"], "file_index": row["data/file_index"]}
+                # Other programs' tables may have fractions for whole numbers, and nothing for some.
+                place = {"chunk_index": int(row["data/chunk_index"]), "file_index": int(row["data/file_index"])}
                 pictures, start = None, 0.0
                 if self._in_video:
-                    chunk, number = row[f"{videos}/chunk_index"], row[f"{videos}/file_index"]
+                    chunk, number = int(row[f"{videos}/chunk_index"]), int(row[f"{videos}/file_index"])
                     pictures = self._file(video, video_key=self.picture, chunk_index=chunk, file_index=number)
                     start = float(row[f"{videos}/from_timestamp"])
                 tasks = tuple(map(str, row["tasks"] or ()))
-                yield Entry(row["episode_index"], row["length"], tasks, self._file(data, **place), pictures, start)
+                number, length = int(row["episode_index"]), int(row["length"])
+                yield Entry(number, length, tasks, self._file(data, **place), pictures, start)
 
     def _entries_v2(self) -> Iterator[Entry]:
         data, video = self._templates()

@@ -15,7 +15,7 @@ from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.core.files import rename
 from steve1.core.paths import quoted
-from steve1.data.episodes.parts import pickled
+from steve1.data.episodes.parts import events_of, pickled
 from steve1.data.exchange.minestudio.lmdbs import BUTTONS, CHUNK, SIDE, lmdb
 from steve1.data.exchange.store import Shown, StoreWriter
 from steve1.data.media.stored import encode_video
@@ -160,7 +160,7 @@ def _action_chunk(actions: Sequence[act.EnvAction]) -> dict[str, NDArray[Any]]:
 def _events(episode: Shown) -> dict[int, list[str]]:
     """Frame → its events by MineStudio's names, from "events" in the metadata."""
     found: dict[int, list[str]] = {}
-    for frame, event in episode.episode.metadata.get("events") or ():
-        kind, _, what = str(event).partition(":")
+    for frame, event in events_of(episode.episode.metadata):
+        kind, _, what = event.partition(":")
         found.setdefault(frame, []).append(f"minecraft.{kind}:minecraft.{what}")
     return found
