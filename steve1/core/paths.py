@@ -111,5 +111,6 @@ def _named(variable: str) -> Path | None:
 
 
 def slug(text: str) -> str:
-    """`text` as part of a file name: letters of any script, digits, dots, dashes and @."""
-    return re.sub(r"[^\w.@]+", "-", text).strip("-.").lower()[:80] or "x"
+    """`text` as part of a file name: letters of any script, digits, dots, dashes and @; at most 80 of them, and 180 bytes, which leaves room for endings."""
+    name = re.sub(r"[^\w.@]+", "-", text).strip("-.").lower()[:80]
+    return name.encode()[:180].decode(errors="ignore") or "x"

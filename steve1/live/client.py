@@ -72,9 +72,12 @@ class RemotePolicy:
             goal: (E,), in place of the prompt; a new one begins an episode.
 
         Raises:
+            ValueError: the frame has another form.
             PolicyServerError: the server refused it.
             TimeoutError: the server has not answered in time; the connection is closed.
         """
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:  # of 0 to 1, all would be black
+            raise ValueError(f"a frame is uint8 (H, W, 3) RGB, not {frame.dtype} {frame.shape}")
         wanted = None if goal is None else np.ascontiguousarray(goal, np.float32)
         if wanted is not None and wanted.tobytes() != self._goal:
             self._begin(wanted)

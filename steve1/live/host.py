@@ -157,7 +157,8 @@ class Host:
         return self._url(_own_address() if self._host in _EVERYWHERE else self._host)
 
     def _url(self, host: str) -> str:
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/?token={self.token}"
+        token = urllib.parse.quote(self.token, safe="")  # one that somebody chose may have a plus, which means a blank
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/?token={token}"
 
     def start(self) -> None:
         """Begin to answer.

@@ -107,7 +107,9 @@ def read_chain(source: str, suite: Suite) -> PromptChain:
     Raises:
         UserError: an entry that is not as docs/live.md says; names it.
     """
-    if not source.endswith((".yaml", ".yml")):
+    if not source.lower().endswith((".yaml", ".yml")):
+        if _is_file(source):
+            raise UserError("A file with a chain of prompts ends in .yaml.", where="--prompts", got=source)
         entries: list[Any] = [_typed(entry) for entry in split_prompts(source)]
         where = "--prompts"
     else:
@@ -127,6 +129,12 @@ def read_chain(source: str, suite: Suite) -> PromptChain:
                 todo="give it steps, or until, or the task whose success ends it",
             )
     return PromptChain(links)
+
+
+def _is_file(source: str) -> bool:
+    with contextlib.suppress(UserError):  # a list that is longer than any path
+        return resolve(source).is_file()
+    return False
 
 
 def _typed(entry: str) -> dict[str, Any]:
@@ -228,6 +236,8 @@ class PlannerProcess:
         self._command = command
         try:
             words = shlex.split(command)
+            if not words:
+                raise ValueError("no command")
             # A session of its own, as `end` wants it.
             self._process = subprocess.Popen(
                 words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=1, start_new_session=True,

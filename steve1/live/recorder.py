@@ -98,7 +98,7 @@ class Take:
                 success, value = self._task.judge(self._trace.trace({}))
                 success, value = bool(success), round(float(value), 3)
             options = {
-                "format": FORMAT, "behaviour": self._name, "captions": [self._prompt], "steps": self.ticks, "success": success,
+                "format": FORMAT, "behaviour": self._name, "captions": [self._prompt] if self._prompt else [], "steps": self.ticks, "success": success,
                 "value": value, "unit": self._task.measure_name if self._task else "", "prompts": self.prompts, "acted": dict(self._acted), **self._facts,
             }  # fmt: skip
             if os.path.lexists(f"{self._writer.prefix}.mp4"):  # another session has recorded into this folder meanwhile

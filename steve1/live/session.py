@@ -20,6 +20,7 @@ from steve1.agent import Agent
 from steve1.core.errors import UserError
 from steve1.core.messages import language, message
 from steve1.data.recordings.contractor import PERSON, POLICY
+from steve1.data.recordings.shards import alone_in
 from steve1.envs.interface import FPS, Action, Env, Info, Observation
 from steve1.envs.registry import GAMES
 from steve1.evaluation.tasks.suite import Suite, Task
@@ -130,11 +131,15 @@ class Session:
             ticks: end after this many, and wait for no page.
 
         Raises:
-            UserError: the game does not start, or died too often.
+            UserError: the game does not start, or died too often; another session has the same folder.
         """
         self._last_tick, self._waiting = ticks, self._waiting and not ticks
         self.settings.folder.mkdir(parents=True, exist_ok=True)
         self.settings.recordings.mkdir(parents=True, exist_ok=True)
+        with alone_in(self.settings.folder, work="live"):  # its films would replace the other's
+            return self._run()
+
+    def _run(self) -> list[Kept]:
         self.screen.open_log(self.settings.folder / "session.jsonl")
         if self._film_from_start:
             self.recorder.film(self._first_prompt)

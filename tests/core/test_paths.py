@@ -10,7 +10,7 @@ from steve1.commands.tools.download_weights import FILES
 from steve1.core import paths
 from steve1.core.errors import UserError
 from steve1.core.files import existing_file
-from steve1.core.paths import PUBLISHED, download_advice, quoted, resolve
+from steve1.core.paths import PUBLISHED, download_advice, quoted, resolve, slug
 
 
 @pytest.fixture
@@ -77,3 +77,10 @@ def test_paths_in_commands_can_be_copied(project: Path, name: str) -> None:
     import shlex
 
     assert shlex.split(quoted(project / name), comments=True) == [name]
+
+
+def test_a_name_of_any_letters_leaves_room_for_what_stands_behind_it() -> None:
+    assert slug("Build a Wall!") == "build-a-wall"
+    assert len(slug("a" * 300)) == 80
+    for text in ("建" * 300, "é" * 300, "a" + "建" * 300):
+        assert 150 < len(slug(text).encode()) <= 180

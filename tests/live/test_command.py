@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -68,6 +69,18 @@ def test_what_follows_no_prompt_is_refused(tmp_path: Path) -> None:
             with pytest.raises(UserError, match="follow prompts") as found:
                 command((live if command is live.main else serve).Args(weights=given, device="cpu"))
             assert ("--goal_file" in found.value.todo) == given.endswith(".goal.json")
+
+
+def test_a_token_of_any_letters_stands_in_the_address() -> None:
+    service: Any = SimpleNamespace(files={}, max_message=1)
+    for token in ("abc+def/g=", "a b&c#d", "口令口令口令"):
+        url = Host(service, port=8765, token=token).url
+        assert parse_qs(urlsplit(url).query)["token"] == [token]
+
+
+def test_a_session_of_fewer_than_no_ticks_is_refused() -> None:
+    with pytest.raises(UserError, match="--ticks"):
+        live.main(live.Args(ticks=-1))
 
 
 def test_the_address_for_other_machines_is_not_localhost(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,14 @@ def test_a_game_that_cannot_begin_leaves_the_server(monkeypatch: pytest.MonkeyPa
     assert server.closed
 
 
+@pytest.mark.parametrize("form", [((128, 128, 3), np.float32), ((128, 128), np.uint8), ((128, 128, 4), np.uint8)])
+def test_a_frame_of_another_form_is_not_sent(monkeypatch: pytest.MonkeyPatch, form: tuple[Any, Any]) -> None:
+    server = Slow({"kind": "begun"})
+    monkeypatch.setattr("steve1.live.client.connect", lambda *_, **__: server)
+    with pytest.raises(ValueError, match="uint8"):
+        RemotePolicy("http://x/?token=y").act(np.ones(*form))
+
+
 def frames(seed: int, count: int) -> Any:
     return np.random.default_rng(seed).integers(0, 256, (count, 128, 128, 3), dtype=np.uint8)
 

@@ -82,6 +82,15 @@ def test_a_chain_that_is_none_is_refused(tmp_path: Path, text: str, says: str) -
         read_chain(str(file), suite())
 
 
+def test_a_file_of_another_ending_is_not_taken_for_a_prompt(tmp_path: Path) -> None:
+    (tmp_path / "chain.txt").write_text("prompts: [{prompt: a}]")
+    with pytest.raises(UserError, match="ends in"):
+        read_chain(str(tmp_path / "chain.txt"), suite())
+    (tmp_path / "chain.YAML").write_text("prompts: [{prompt: a}]")
+    assert read_chain(str(tmp_path / "chain.YAML"), suite()).links[0].prompt == "a"
+    assert len(read_chain("; ".join(f"walk {n}=20" for n in range(500)), suite()).links) == 500
+
+
 @pytest.mark.parametrize("text", ["", " ; ", "a=x;b", "a=0;b", "a;b"])
 def test_a_typed_chain_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UserError):

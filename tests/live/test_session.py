@@ -24,6 +24,7 @@ from steve1.live import session as live_session
 from steve1.live.goals import LiveGoals
 from steve1.live.prompts import PromptSource, open_planner, read_chain
 from steve1.mineclip.model import EpisodeStream
+from steve1.rollout.supervise import SupervisedEnv
 from tests.live.worlds import Encoder, Played, lines, options, playing, suite
 from tests.rollout.fakes import FakeEnv
 
@@ -329,6 +330,33 @@ def test_what_another_session_has_recorded_meanwhile_stays(tmp_path: Path) -> No
         played.until(lambda: played.session.recorder.kept)
     assert len(lines(tmp_path, "dig_dirt-0001")) >= 5
     assert {path.read_text() for path in (tmp_path / "takes").glob("dig_dirt-0000*")} == {"theirs"}
+
+
+def test_two_sessions_do_not_share_a_folder_whose_films_would_replace_one_another(tmp_path: Path) -> None:
+    with playing(tmp_path) as played:
+        played.ticks(1)
+        with pytest.raises(UserError, match="Another run"):
+            live_session.Session(played.session.settings, SupervisedEnv(FakeEnv), suite()).run(1)
+    with playing(tmp_path) as played:  # one after the other they may
+        played.ticks(1)
+
+
+def test_a_recording_without_a_prompt_has_no_caption(tmp_path: Path) -> None:
+    with playing(tmp_path, prompt="") as played:
+        played.do("record")
+        played.until(lambda: (played.session.recorder.ticks or 0) >= 3)
+        played.do("stop")
+        played.until(lambda: played.session.recorder.kept)
+    assert json.loads((tmp_path / "takes" / "play-0000-options.json").read_text())["captions"] == []
+
+
+def test_a_recording_of_a_long_chinese_prompt_begins(tmp_path: Path) -> None:
+    with playing(tmp_path, prompt="建" * 200) as played:
+        played.do("record")
+        played.until(lambda: (played.session.recorder.ticks or 0) >= 3)
+        played.do("stop")
+        played.until(lambda: played.session.recorder.kept)
+    assert len(list((tmp_path / "takes").glob("建*.mp4"))) == 1
 
 
 def test_ctrl_c_leaves_a_finished_recording(tmp_path: Path) -> None:

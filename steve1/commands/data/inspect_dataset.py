@@ -14,6 +14,7 @@ from steve1.core.files import atomic_file, check_writable
 from steve1.core.messages import message, padded
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path
+from steve1.data.episodes.episode import Episode
 from steve1.data.loading.sampling import SAMPLINGS
 from steve1.data.quality.page import Inspected, inspect, overview, page
 
@@ -67,9 +68,16 @@ def _serve(args: Args, inspected: list[Inspected]) -> None:
         ranked = dataset.ranked()
         for number in [*ranked, *(n for n in range(len(dataset.episodes)) if n not in set(ranked))]:
             path = dataset.episodes[number].path
+            try:
+                Episode(path)
+            except UserError as fault:  # the page shows the others
+                print(f"  {padded(message('status refused'), 8)} {display(path)}: {fault.one_line}")
+                continue
             episodes.append(path)
             if dataset.reasons[number]:
                 reasons[path] = dataset.reasons[number][0].text
+    if not episodes:
+        raise UserError("No episode here can be shown.", where=", ".join(args.paths))
     with Host(DatasetPage(episodes, reasons, output_path(args.samplings_dir)), host=args.host, port=args.port) as host:
         print(message("live page", url=host.url))
         if host.is_public:

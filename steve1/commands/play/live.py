@@ -76,6 +76,8 @@ def main(args: Args) -> None:
     if (args.prompts or args.planner) and not args.weights:
         given = "--prompts" if args.prompts else "--planner"
         raise UserError("Prompts are for weights, and none are given.", todo=f"add --weights, or leave out {given}")
+    if args.ticks < 0:
+        raise UserError("--ticks must be at least 0.", got=args.ticks)
     with contextlib.ExitStack() as held:
         session = held.enter_context(make_session(args))
         page = SessionPage(session)

@@ -60,7 +60,8 @@ def captions_of(metadata: dict[str, Any], table: dict[str, Captions], where: obj
     own = metadata.get("captions") or []
     if own and not _texts(own):
         raise UserError("Captions in the metadata must be a list of texts.", where=where, got=repr(own)[:80])
-    train = tuple(text for text in dict.fromkeys([*own, *known.train]) if text not in known.held_out)
+    # Recordings of a person without a prompt have an empty one.
+    train = tuple(text for text in dict.fromkeys([*own, *known.train]) if text.strip() and text not in known.held_out)
     if not train:
         raise UserError(
             "An episode has no captions.",

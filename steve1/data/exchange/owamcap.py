@@ -31,6 +31,8 @@ _SLOTS = {0x31 + slot: slot for slot in range(9)}
 #: flags of a raw mouse event: (down, up, what it presses)
 _BUTTONS = ((0x1, 0x2, "attack"), (0x4, 0x8, "use"), (0x10, 0x20, "pickItem"))
 _WHEEL, _NOTCH, _ABSOLUTE = 0x400, 120, 0x1
+#: nanoseconds by which the pictures' order may differ between clock and video, and their distance: a busy machine notes some late
+_BACK, _APART = 500_000_000, 5_000_000_000
 
 
 @dataclass
@@ -70,7 +72,7 @@ def read_mcap(path: Path, degrees: float = DEGREES) -> Captured:
         degrees: of the camera for one count of the mouse.
 
     Raises:
-        UserError: it is no OWAMcap, is damaged, or has no pictures or no raw mouse movements.
+        UserError: it is no OWAMcap, is damaged, has no pictures or no raw mouse movements, or the clock was set meanwhile.
     """
     screens, inputs, kinds = _Screens(), [], set[str]()
     for kind, clock, message in _messages(path):
@@ -88,6 +90,10 @@ def read_mcap(path: Path, degrees: float = DEGREES) -> Captured:
     video = path.parent / Path(next(iter(screens.uris)).replace("\\", "/").removeprefix("file://"))
     order = np.argsort(screens.clock, kind="stable")
     times, shown = np.asarray(screens.clock)[order], np.asarray(screens.video)[order]
+    apart = (times - times[0]) - (shown - shown[0])
+    if np.diff(shown).min() < -_BACK or np.ptp(apart) > _APART:
+        what = "The clock was set while this was recorded, so its pictures and inputs cannot be paired."
+        raise UserError(what, where=path, expected="messages and pictures that go on together", got=f"up to {np.ptp(apart) / 1e9:.1f} s apart", todo="record it again, or leave it out")  # fmt: skip
     starts = np.arange(times[0], times[-1] + 1, _TICK_NS)
     at = np.searchsorted(times, starts, side="right") - 1
     notes = ["menus are not recorded by ocap: mouse movements in an open menu count as turns of the camera"]

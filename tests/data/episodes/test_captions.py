@@ -16,6 +16,8 @@ def test_captions_of_an_episode() -> None:
     assert behaviour == "dig"
     assert captions.train == ("shovel", "dig", "dig down")
     assert captions.held_out == ("dig deep",)
+    with pytest.raises(UserError, match="no captions"):  # of a person who recorded without a prompt
+        captions_of({"captions": ["", " "], "behaviour": "play"}, table)
     assert captions_of({"captions": ["a", "b"]}, table)[0] == "a"
     with pytest.raises(UserError, match="no captions"):
         captions_of({"behaviour": "fly"}, table, "episode_3")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,9 @@ def record(
     frames: int = 60,
     rate: int = 60,
     prefix: str = "desktop/",
+    clock: Callable[[float], float] = lambda at: at,
 ) -> Path:
-    """rec.mcap and rec.mkv; event times are in milliseconds from the first picture."""
+    """rec.mcap and rec.mkv; event times are in milliseconds from the first picture, and noted as the clock has them."""
     folder.mkdir(parents=True, exist_ok=True)
     with av.open(str(folder / "rec.mkv"), "w") as container:
         stream = container.add_stream("libx264", rate=rate)
@@ -71,7 +73,7 @@ def record(
             if kind not in channels:
                 schema = out.register_schema(name=f"{prefix}{kind}", encoding="jsonschema", data=b"{}")
                 channels[kind] = out.register_channel(topic=kind.lower(), message_encoding="json", schema_id=schema)
-            time = BEGIN + round(at * MS)
+            time = BEGIN + round(clock(at) * MS)
             out.add_message(channels[kind], log_time=time, publish_time=time, data=json.dumps(message).encode())
         out.finish()
     return path
@@ -138,6 +140,15 @@ def test_degrees_of_the_mouse_and_captions_come_from_the_options(tmp_path: Path)
     path.with_name("rec-options.json").write_text('{"mouse_degrees": "much"}')
     summary = convert_folder(path.parent, tmp_path / "again", KEEP)
     assert "mouse_degrees" in summary.results[0].reason
+
+
+@pytest.mark.parametrize(("step", "good"), [(0, True), (300, True), (-900, False), (20_000, False)])
+def test_a_clock_that_was_set_meanwhile_is_told(tmp_path: Path, step: int, good: bool) -> None:
+    """In milliseconds, after half a second of a second."""
+    path = record(tmp_path / "in", [mouse(5, 1, 0)], clock=lambda at: at if at < 500 else at + step)
+    summary = convert_folder(path.parent, tmp_path / "out", KEEP)
+    assert summary.count("converted") == good, summary.text
+    assert good or "clock was set" in summary.results[0].reason
 
 
 @pytest.mark.parametrize(

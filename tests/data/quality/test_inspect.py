@@ -20,8 +20,9 @@ from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.data.quality.duplicates import find_duplicates, stretches
 from steve1.data.quality.measures import LAGS, Measures, longest_run, measure
 from steve1.data.quality.suspects import judge
+from steve1.live import dataset_page, host
 from tests.data.episodes.test_episode import guide_episode, steve1_episode
-from tests.data.makers import embeds
+from tests.data.makers import embeds, make_dataset
 
 N = 160
 Played = tuple[list[np.ndarray], list[dict[str, Any]]]
@@ -222,6 +223,30 @@ def test_the_page_and_the_console_speak_chinese(
     assert "数据集" in said
     assert "重复" in said
     assert "duplicate" not in said
+
+
+def test_an_episode_that_does_not_open_keeps_no_page_from_opening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_dataset(tmp_path / "ds", [40, 40])
+    (tmp_path / "ds" / "ep00" / "frames.jpgs").write_bytes(b"x")
+    shown: list[list[str]] = []
+    monkeypatch.setattr(
+        dataset_page, "DatasetPage", lambda paths, reasons, folder: shown.append([p.name for p in paths])
+    )
+
+    class Closed:
+        def __init__(self, *_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(host, "Host", Closed)
+    with pytest.raises(KeyboardInterrupt):
+        main(Args((str(tmp_path / "ds"),), output=str(tmp_path / "report.html"), serve=True))
+    assert shown == [["ep01"]]
+    assert "do not fit their index" in capsys.readouterr().out
+    (tmp_path / "ds" / "ep01" / "frames.jpgs").write_bytes(b"x")
+    with pytest.raises(UserError, match="No episode here"):
+        main(Args((str(tmp_path / "ds"),), output=str(tmp_path / "report.html"), serve=True))
 
 
 def test_an_unreadable_episode_has_a_fault_and_no_numbers(tmp_path: Path) -> None:
