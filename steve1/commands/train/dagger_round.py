@@ -84,6 +84,8 @@ def main(args: Args) -> None:
     if not args.name or not args.in_weights or not args.prompts:
         todo = 'python -m steve1 dagger_round wood --in_weights data/mini/mini.weights --prompts "chop a tree"'
         raise UserError("A round needs a name, weights and prompts.", expected="NAME --in_weights --prompts", todo=todo)
+    if "/" in args.name or args.name.startswith("."):
+        raise UserError("A round's name is a word, not a path.", got=args.name, todo="choose another name")
     if not 0 <= args.demonstrations_share < 1:
         raise UserError(
             "This is not a share.", where="--demonstrations_share", expected="0 to 1", got=args.demonstrations_share

@@ -131,8 +131,11 @@ class ContractorRecording(Recording):
         return Timing(*frame_times(self.video))
 
     def frames(self, numbers: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
-        for frame in picked(self._in_time(), numbers):
-            yield recorder_size(to_rgb(frame))
+        return map(recorder_size, self.whole_frames(numbers))
+
+    def whole_frames(self, numbers: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+        """As `frames`, as large as the video has them."""
+        return map(to_rgb, picked(self._in_time(), numbers))
 
     def _in_time(self) -> Iterator[VideoFrame]:
         """The video's frames; UserError where one is left out, since the next would be taken for it."""

@@ -23,10 +23,10 @@ from steve1.core.files import atomic_file, read_json, sha256_file, write_json
 from steve1.core.messages import translated
 from steve1.core.paths import resolve
 from steve1.core.reading.contents import read_text
-from steve1.data.media.video import VideoWriter, read_frames
+from steve1.data.media.video import VideoWriter
 from steve1.data.recordings.contractor import ContractorRecording, parsed_ticks, version_in
 from steve1.data.recordings.pairing import Pairing, pair
-from steve1.data.recordings.recording import Recording, picked
+from steve1.data.recordings.recording import Recording
 
 #: first word of a header line
 _HEADER = {"recording", "name", "video", "file"}
@@ -305,7 +305,7 @@ def _write_videos(cuts: Cuts, crf: int, on_frames: Callable[[int], object]) -> N
     waiting, end = cuts.todo, cuts.end
     if not end:
         return
-    frames = picked(read_frames(cuts.recording.video), cuts.pairing.frames)
+    frames = cuts.recording.whole_frames(cuts.pairing.frames)
     rate = Fraction(cuts.pairing.rates.ticks).limit_denominator(1001)
     with contextlib.ExitStack() as everything:
         writing: list[tuple[Span, VideoWriter, contextlib.ExitStack]] = []

@@ -152,6 +152,8 @@ def test_a_persons_session_is_not_held_again_when_its_conversion_was_stopped(
     [
         ({"record": "person", "prompts": ("chop a tree", "explore")}, "one prompt"),
         ({"name": ""}, "needs a name"),
+        ({"name": "a/b"}, "not a path"),
+        ({"name": ".b"}, "not a path"),
         ({"prompts": ()}, "needs a name"),
         ({"in_weights": "gone.weights"}, "not found"),
         ({"prompts": ("sing",)}, "no task"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.core.frames import agent_frame
 from steve1.data.episodes.episode import Episode
+from steve1.data.media import video as video_module
 from steve1.data.media.video import probe, read_frames
+from steve1.data.recordings import contractor
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
 from steve1.data.recordings.layouts import find_recordings
@@ -63,6 +66,23 @@ def test_a_clip_has_exactly_its_frames_ticks_and_actions(tmp_path: Path) -> None
         assert clip.options["steps"] == stop - start
         assert "success" not in clip.options
         assert clip.options["clip"]["start_frame"] == start
+
+
+def test_a_frame_that_the_decoder_leaves_out_moves_no_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The next would be taken for it, and every action of the clip stand beside the picture after its own."""
+    make_recording(tmp_path / "in", "rec", 60)
+    decoded = video_module.decoded_frames
+
+    def without_one(path: Path, **more: Any) -> Iterator[av.VideoFrame]:
+        return (frame for number, frame in enumerate(decoded(path, **more)) if number != 7)
+
+    for place in (video_module, contractor):
+        monkeypatch.setattr(place, "decoded_frames", without_one)
+    assert trim(tmp_path, "rec, 1, 2\n") == 1
+    assert "A frame of this video does not decode" in capsys.readouterr().out
+    assert not list((tmp_path / "out").glob("*.mp4"))
 
 
 @settings(deadline=None, max_examples=150)
