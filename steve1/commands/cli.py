@@ -158,7 +158,8 @@ def _in_foreground() -> bool:
 
 def _place_of(fault: OSError) -> str:
     named = isinstance(fault.filename, (str, bytes, os.PathLike))
-    return str(Path(os.fsdecode(fault.filename)).absolute()) if named else "while writing"
+    # FFmpeg names its files by their protocol.
+    return str(Path(os.fsdecode(fault.filename).removeprefix("file:")).absolute()) if named else "while writing"
 
 
 def typed() -> str:

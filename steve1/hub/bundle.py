@@ -16,6 +16,7 @@ from steve1.core.checkpoint_metadata import (
 from steve1.core.errors import UserError
 from steve1.core.files import read_json
 from steve1.core.paths import PUBLISHED, display, resolve
+from steve1.core.reading.contents import read_text
 from steve1.data.episodes.captions import read_captions, task_of
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.episodes.formats.replay import open_pack
@@ -134,7 +135,7 @@ def _dataset(path: Path, licence: str) -> Bundle:
         return Bundle("episodes", files, data_card(_episode_facts(path, episodes, licence)))
     files = _files(path)
     if card := files.pop(CARD, None):
-        text = card.read_text(encoding="utf-8")
+        text = read_text(card, "card")
     else:
         facts = DataFacts(path.name, f"{layout} {tag}".strip(), count(path), licence=licence, limits=limits)
         text = data_card(facts)

@@ -7,6 +7,8 @@ episodes themselves are only read.
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,9 +69,17 @@ class Judgements:
     def _read(self) -> dict[str, Judgement]:
         found: dict[str, Any] = read_json(self.path) if self.path.exists() else {}
         try:
-            return {name: Judgement(**row) for name, row in found.items()}
+            known = {name: Judgement(**row) for name, row in found.items()}
         except TypeError as fault:
             raise UserError("Not a file of judgements.", where=self.path, got=str(fault)[:120]) from None
+        for name, judgement in known.items():  # somebody may have edited it
+            texts = (judgement.mark, judgement.caption)
+            weight = 0 if judgement.weight is None else judgement.weight
+            good = all(type(text) is str for text in texts) and type(weight) in (int, float) and 0 <= weight < math.inf
+            if not good or not all(type(at) is int and at >= 0 for at in (judgement.start, judgement.stop)):
+                where = f"{self.path}, {name}"
+                raise UserError("Not a file of judgements.", where=where, got=json.dumps(found[name])[:120])
+        return known
 
 
 def checked(judgement: Judgement, frames: int) -> Judgement:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from steve1.commands import cli
 from steve1.core.paths import ROOT
 
 _CHILD = """#!{python}
@@ -29,6 +31,20 @@ from steve1.commands import cli
 cli.sys.executable = {child!r}
 cli.run_command(["train"])
 """
+
+
+def test_a_full_disk_is_told_with_the_file_that_ffmpeg_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def job() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "file:/data/my video.mp4")
+
+    with pytest.raises(SystemExit) as end:
+        cli.leave(job)
+    assert end.value.code == 2
+    assert " /data/my video.mp4\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

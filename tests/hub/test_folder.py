@@ -249,6 +249,10 @@ def test_a_lerobot_dataset_brings_its_own_card_and_the_tag_that_readers_look_for
     found = bundle_of(tmp_path / "set")
     assert (found.kind, found.tag) == ("lerobot", "v3.0")
     assert "README.md" not in found.files
+    (tmp_path / "set" / "README.md").write_bytes("数据集\n".encode("gb18030"))
+    with pytest.raises(UserError, match="not UTF-8") as fault:
+        bundle_of(tmp_path / "set")
+    assert "数据集" in fault.value.got
     assert head(found.card)["configs"] == [{"config_name": "default", "data_files": "data/*/*.parquet"}]
     assert "LeRobot" in head(found.card)["tags"]  # type: ignore[operator]
     assert "| dig dirt | 1 |" in found.card

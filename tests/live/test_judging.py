@@ -40,6 +40,10 @@ def test_judgements_are_kept_beside_the_dataset(tmp_path: Path) -> None:
     assert Judgements(folder).of("ep01") == Judgement("good", 3, 30, "dig", 2.0)
     assert Judgements(folder).of("ep09") == Judgement()
     assert contents(folder) == before
+    for edited in ('{"start": "5"}', '{"weight": -1}', '{"weight": NaN}', '{"mark": true}', '{"stop": 2.5}'):
+        (tmp_path / "ds.judgements.json").write_text(f'{{"ep00": {edited}}}')
+        with pytest.raises(UserError, match="Not a file of judgements"):
+            Judgements(tmp_path / "ds")
     (tmp_path / "ds.judgements.json").write_text('{"ep00": {"colour": 3}}')
     with pytest.raises(UserError, match="Not a file of judgements"):
         Judgements(folder)

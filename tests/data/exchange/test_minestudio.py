@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -17,6 +19,7 @@ from steve1.core.errors import UserError
 from steve1.data.episodes.cut import cut_episode
 from steve1.data.episodes.episode import Episode
 from steve1.data.exchange.export import export_store
+from steve1.data.exchange.minestudio import write
 from steve1.data.exchange.minestudio.lmdbs import BUTTONS, CHUNK, TrajectoryStore
 from steve1.data.exchange.minestudio.write import MineStudioWriter
 from steve1.data.exchange.store import shown
@@ -179,6 +182,32 @@ def test_an_episode_that_no_folder_can_be_named_after_is_left_out(dataset: Path,
     summary = convert_folder(root, tmp_path / "back", KEEP)
     assert (summary.count("converted"), summary.count("refused")) == (1, 1)
     assert "rename it" in next(each.reason for each in summary.results if each.status == "refused")
+
+
+@pytest.mark.parametrize(
+    ("said", "free", "number"),
+    [
+        ("mdb_txn_commit: Input/output error", 1000, errno.ENOSPC),
+        ("mdb_txn_commit: No space left on device", 1 << 40, errno.ENOSPC),
+        ("mdb_txn_commit: Input/output error", 1 << 40, errno.EIO),
+    ],
+)
+def test_a_disk_that_fills_up_is_a_fault_of_the_disk_and_leaves_nothing(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, free: int, number: int
+) -> None:
+    class Full:
+        def begin(self, write: bool) -> Any:
+            raise lmdb.Error(said)
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(write.shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    monkeypatch.setattr(lmdb, "open", lambda *_, **__: Full())
+    with pytest.raises(OSError, match="mdb_txn_commit") as fault:
+        export_store(sorted(dataset.iterdir()), tmp_path / "store", "minestudio")
+    assert fault.value.errno == number
+    assert {path.name for path in tmp_path.iterdir()} == {"ds"}
 
 
 def test_an_older_store_and_a_missing_part_are_named(dataset: Path, tmp_path: Path) -> None:

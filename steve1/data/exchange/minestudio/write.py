@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import itertools
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +28,7 @@ from steve1.data.media.stored import encode_video
 PART = 256
 _MODALITIES = ("image", "action", "meta_info")
 _FIRST_SPACE = 1 << 26
+_LEAST_FREE = 1 << 24  # bytes, below which a fault of writing is that of a full disk
 
 
 class MineStudioWriter(StoreWriter):
@@ -120,12 +125,13 @@ class _Store:
     def __init__(self, path: Path) -> None:
         path.mkdir(parents=True)
         self.path = path
-        self._environment = lmdb().open(str(path), map_size=_FIRST_SPACE, sync=False, metasync=False)
+        with _faults_of_disk(path):
+            self._environment = lmdb().open(str(path), map_size=_FIRST_SPACE, sync=False, metasync=False)
 
     def put(self, key: str, value: bytes) -> None:
         while True:
             try:
-                with self._environment.begin(write=True) as transaction:
+                with _faults_of_disk(self.path), self._environment.begin(write=True) as transaction:
                     transaction.put(key.encode(), value)
                 return
             except lmdb().MapFullError:
@@ -135,9 +141,22 @@ class _Store:
         self._environment.close()
 
     def close(self, path: Path) -> None:
-        self._environment.sync(True)
-        self._environment.close()
+        with _faults_of_disk(self.path):
+            self._environment.sync(True)
+            self._environment.close()
         rename(self.path, path)
+
+
+@contextlib.contextmanager
+def _faults_of_disk(path: Path) -> Iterator[None]:
+    """LMDB's own faults as OSErrors, which commands turn into messages; of a full disk it says that its output failed."""
+    try:
+        yield
+    except lmdb().MapFullError:
+        raise
+    except lmdb().Error as fault:
+        full = shutil.disk_usage(path).free < _LEAST_FREE or os.strerror(errno.ENOSPC) in str(fault)
+        raise OSError(errno.ENOSPC if full else errno.EIO, str(fault), str(path)) from fault
 
 
 def _chunks(frames: Iterator[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.uint8]]]:
