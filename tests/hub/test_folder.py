@@ -116,6 +116,13 @@ def test_what_is_no_longer_pushed_is_removed_when_asked(bundle: Bundle, tmp_path
     assert sorted(pull(place, tmp_path / "here")[1].sent) == ["a.bin", "c.json"]
 
 
+def test_a_folder_is_not_pushed_into_itself(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "ds", [20], goals=False)
+    with pytest.raises(UserError, match="into itself"):
+        push_command.main(push_command.Args(str(dataset), to=str(dataset / "shared")))
+    assert not (dataset / "shared").exists()
+
+
 def test_a_folder_is_not_pulled_into_itself(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # user/name is the folder of this name where there is one: what an interrupted pull from the hub has left of itself.
     monkeypatch.chdir(tmp_path)

@@ -11,7 +11,7 @@ from steve1.core.messages import message, progress, say_next, translated
 from steve1.core.options import Option
 from steve1.core.paths import resolve
 from steve1.hub.bundle import bundle_of
-from steve1.hub.places import HubPlace, place_of
+from steve1.hub.places import FolderPlace, HubPlace, place_of
 from steve1.hub.transfer import push
 
 
@@ -51,6 +51,9 @@ def main(args: Args) -> None:
         print(translated(f"{len(bundle.files)} files, {size / 1e6:,.1f} MB, not pushed (--dry_run)"))
         return
     place = place_of(args.to, bundle.repository_kind, private=args.private, writing=True)
+    if isinstance(place, FolderPlace) and path.resolve() in place.path.resolve().parents:
+        what, todo = "This folder would be pushed into itself.", "name a folder outside of it with --to"
+        raise UserError(what, where=place.path, todo=todo)
     with progress(total=size, desc=message("bar pushing"), unit="B", unit_scale=True) as bar:
         moved = push(bundle, place, overwrite=args.overwrite, on_file=lambda name, length: bar.update(length))
     print(translated(f"{len(moved.sent)} files pushed to {place.name}, {len(moved.there)} were there already"))

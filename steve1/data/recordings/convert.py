@@ -230,4 +230,6 @@ def _provenance(recording: Recording, ticks: Ticks, settings: ConvertSettings, p
     known |= recording.facts()
     known["sha256"] = dict(recording.digests())
     known |= {key: options[key] for key in ("behaviour", "captions") if key in options}
+    if isinstance(known.get("captions"), str):  # one caption, as somebody writes it by hand
+        known["captions"] = [known["captions"]]
     return known | ({"options": options} if options else {})

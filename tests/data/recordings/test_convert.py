@@ -517,6 +517,7 @@ def test_resizing_is_the_published_one() -> None:
     ("data", "captions"),
     [
         (json.dumps({"captions": ["chop a tree"]}).encode("utf-8-sig"), ["chop a tree"]),
+        (b'{"captions": "chop a tree"}', ["chop a tree"]),
         (b'{"captions": ["chop', None),
         ('{"captions": ["砍树"]}'.encode("gbk"), None),
         (b"[]", None),
