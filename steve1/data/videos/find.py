@@ -8,6 +8,7 @@ from pathlib import Path
 
 from steve1.core.errors import UserError
 from steve1.core.paths import resolve
+from steve1.data.episodes.formats.registry import format_of
 from steve1.data.episodes.parts import name_fault
 
 ENDINGS = (".mp4", ".mkv", ".webm", ".mov", ".m4v", ".avi", ".flv")
@@ -24,7 +25,7 @@ class FoundVideos:
 
 
 def find_videos(folder: str | os.PathLike[str]) -> FoundVideos:
-    """Every video below `folder`, or the one video that it is; hidden files are not looked at.
+    """Every video below `folder`, or the one video that it is; hidden files and the videos of episodes are not looked at.
 
     A video's name is its path below the folder without the ending, or with it where two videos differ in nothing else. Of two that
     would have the same name even so (a/b.mp4 and a_b.mp4) the second is left out, and so is one whose name no episode can have.
@@ -42,6 +43,9 @@ def find_videos(folder: str | os.PathLike[str]) -> FoundVideos:
     found: list[Path] = []
     left_out: list[tuple[Path, str]] = []
     for place, folders, names in os.walk(root):
+        if _is_episode(Path(place)):  # its pictures have actions; the output folder may lie inside the input folder
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for path in (Path(place, name) for name in sorted(names) if not name.startswith(".")):
             if path.suffix.lower() not in ENDINGS:
@@ -64,6 +68,11 @@ def find_videos(folder: str | os.PathLike[str]) -> FoundVideos:
         elif videos.setdefault(name, path) != path:
             left_out.append((path, f"its episodes would have the names of those of {videos[name].name}: rename it"))
     return FoundVideos(videos, left_out)
+
+
+def _is_episode(folder: Path) -> bool:
+    kind = format_of(folder)
+    return kind is not None and (folder / kind.actions_file).exists()
 
 
 def _name_fault(name: str) -> str:

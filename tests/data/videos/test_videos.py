@@ -19,6 +19,8 @@ from steve1.data.videos.find import find_videos
 from steve1.data.videos.form import VideoForm, length_of, look_at, parse_box
 from steve1.data.videos.overlays import OverlayFinder
 from steve1.data.videos.stream import Stretch, game_frames, stretches
+from tests.data.episodes.test_episode import steve1_episode
+from tests.data.makers import make_episode
 from tests.data.videos.films import FPS, HEIGHT, WIDTH, encode, film, pictures, turns
 
 Frame = np.ndarray
@@ -287,6 +289,15 @@ def test_videos_are_found_by_name(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no video"):
         (tmp_path / "empty").mkdir()
         find_videos(tmp_path / "empty")
+
+
+def test_the_pictures_of_episodes_are_no_videos_to_label(tmp_path: Path) -> None:
+    """A run whose output lies beside the videos would label its own episodes when it is continued."""
+    (tmp_path / "frames.mp4").write_bytes(b"x")
+    make_episode(tmp_path / "labelled" / "frames_000000", 16, goals=False)
+    steve1_episode(tmp_path / "others" / "ep", 16)
+    assert len(list(tmp_path.rglob("*.mp4"))) == 3
+    assert list(find_videos(tmp_path).videos.values()) == [tmp_path / "frames.mp4"]
 
 
 @pytest.mark.parametrize(
