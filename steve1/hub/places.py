@@ -256,12 +256,19 @@ def place_of(text: str, kind: str, *, revision: str = "main", private: bool = Tr
 
 
 def hub_token() -> str:
-    """The user's token for the hub, as its own tools find it; "" without one."""
-    if token := os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN"):
-        return token.strip()
+    """The user's token for the hub, as its own tools find it; "" without one.
+
+    Raises:
+        UserError: it holds something that no request can, such as a Chinese comma that was copied with it.
+    """
     home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
     path = Path(os.environ.get("HF_TOKEN_PATH") or os.path.join(home, "token")).expanduser()
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    where = next((name for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if os.environ.get(name)), "")
+    said = path.read_text(encoding="utf-8", errors="replace") if not where and path.is_file() else ""
+    token = os.environ.get(where, said).strip()
+    if not re.fullmatch(r"[!-~]*", token):
+        raise UserError("This token holds blanks, or letters that are not ASCII.", where=where or path, todo=_LOGIN)
+    return token
 
 
 def _endpoint() -> str:

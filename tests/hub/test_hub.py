@@ -151,6 +151,18 @@ def test_a_missing_token_and_a_wrong_one_are_told(hub: Hub, tmp_path: Path, monk
         pull(HubPlace("user/set", "dataset"), tmp_path / "again")
 
 
+@pytest.mark.parametrize("token", [f"{TOKEN}，", f"{TOKEN} {TOKEN}", "令牌"])
+def test_a_token_that_no_request_can_hold_is_told(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    stored(hub, made(tmp_path / "source"))
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(UserError, match="not ASCII") as told:
+        pull(HubPlace("user/set", "dataset"), tmp_path / "here")
+    assert (told.value.where, hub.requests) == ("HF_TOKEN", [])
+    assert token not in str(told.value)
+
+
 @pytest.mark.usefixtures("library")
 def test_a_wrong_token_is_told_before_anything_is_sent(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
