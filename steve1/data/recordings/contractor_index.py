@@ -87,8 +87,8 @@ def read_index(index: str, cache_dir: str | os.PathLike[str], pattern: str = "")
     for relpath in filter(wanted, map(str, content["relpaths"])):
         file = relpath.lstrip("/").removesuffix(".mp4") + ".mp4"
         name, folders = PurePosixPath(file).stem, PurePosixPath(file).parts[:-1]
-        path = file.replace("#", "%23").replace("?", "%3F") if "://" in base else file
-        entry = Entry(name, f"{base.rstrip('/')}/{path}", relpath, version_in(folders))
+        place = file.replace("#", "%23").replace("?", "%3F") if "://" in base else file
+        entry = Entry(name, f"{base.rstrip('/')}/{place}", relpath, version_in(folders))
         if entries.setdefault(name, entry).url != entry.url:
             doubles.append(relpath)
     if not entries:
