@@ -98,5 +98,8 @@ def closest(name: str, choices: list[str]) -> str:
 
 
 def nearest(name: str, choices: list[str]) -> str:
-    """What was expected in place of an unknown name: the choices like it, or all of them."""
-    return closest(name, choices) or message("one of", names=", ".join(sorted(choices)[:20]))
+    """What was expected in place of an unknown name: the choices like it, or the first twenty and how many more there are."""
+    names, more = ", ".join(sorted(choices)[:20]), len(choices) - 20
+    return closest(name, choices) or (
+        message("one of many", names=names, count=more) if more > 0 else message("one of", names=names)
+    )

@@ -218,6 +218,7 @@ MESSAGES = {
     "did you mean": {"en": "Did you mean {names}?", "zh": "是不是想写 {names}？"},
     "or": {"en": " or ", "zh": " 或 "},
     "one of": {"en": "one of {names}", "zh": "{names} 之一"},
+    "one of many": {"en": "one of {names} and {count} more", "zh": "{names} 之一，另有 {count} 个"},
     "variable": {"en": "the variable {name}", "zh": "变量 {name}"},
     # options and --help
     "option unknown": {"en": "There is no option {flag}.", "zh": "没有 {flag} 这个选项。"},

@@ -103,6 +103,8 @@ def test_errors_say_all_parts_and_survive_processes() -> None:
         assert text in str(fault)
     assert str(pickle.loads(pickle.dumps(fault))) == str(fault)
     assert "dig_dirt" in nearest("dig-dirt", ["dig_dirt", "swim"])
+    assert nearest("x", [f"n{number:02d}" for number in range(20)]).endswith("n18, n19")
+    assert nearest("x", [f"n{number:02d}" for number in range(23)]).endswith("n18, n19 and 3 more")
 
 
 def test_streams_depend_on_their_names_only() -> None:
