@@ -41,7 +41,7 @@ class Recipe:
 
 
 _FROZEN = {"finetune_mode": "frozen_cnn", "learning_rate": 7e-4}
-# At 5e-3 the training loss of LoRA rises after 600 of 3,907 steps; validation ends at 1.37, at 1e-3 and 3e-4 between 1.01 and 1.04.
+# At 5e-3 the training loss of LoRA rises after 600 of 3,907 steps; validation ends at 1.37, at 1e-3 and 3e-4 at 1.0 to 1.1.
 _LORA = {"finetune_mode": "lora", "learning_rate": 1e-3}
 RECIPES = {
     "full": Recipe("full fine-tuning"),
@@ -50,10 +50,10 @@ RECIPES = {
     "heads": Recipe("heads and goal layer", {"finetune_mode": "heads_and_goal"}),
     "fixed_prompt": Recipe("fixed prompt", prompted=True),
     "goal": Recipe("goal tuning", {"finetune_mode": "goal", "learning_rate": 3e-1}, prompted=True),
-    "mixed": Recipe("old demonstrations, 55 %", {"keep": "replay", "replay_share": 0.55}, old="demonstrations"),
-    "self": Recipe("self-replay, 50 %", {**_FROZEN, "keep": "self", "replay_share": 0.5}, old="self"),
-    "lora_replay": Recipe("LoRA, replay pack 70 %", {**_LORA, "keep": "replay", "replay_share": 0.7}, old="pack"),
-    "replay": Recipe("replay pack, 70 %", {**_FROZEN, "keep": "replay", "replay_share": 0.7}, old="pack"),
+    "mixed": Recipe("old demonstrations (55 %)", {"keep": "replay", "replay_share": 0.55}, old="demonstrations"),
+    "self": Recipe("self-replay (50 %)", {**_FROZEN, "keep": "self", "replay_share": 0.5}, old="self"),
+    "lora_replay": Recipe("LoRA with a replay pack (70 %)", {**_LORA, "keep": "replay", "replay_share": 0.7}, old="pack"),
+    "replay": Recipe("replay pack (70 %)", {**_FROZEN, "keep": "replay", "replay_share": 0.7}, old="pack"),
     "kl": Recipe("KL on new frames", {"kl_coef": 0.3}),
     "kl_replay": Recipe("KL on replay frames", {**_FROZEN, "keep": "kl", "replay_share": 0.7}, old="pack"),
     "half": Recipe("half way to full", between="full"),
