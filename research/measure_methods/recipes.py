@@ -52,7 +52,9 @@ RECIPES = {
     "goal": Recipe("goal tuning", {"finetune_mode": "goal", "learning_rate": 3e-1}, prompted=True),
     "mixed": Recipe("old demonstrations (55 %)", {"keep": "replay", "replay_share": 0.55}, old="demonstrations"),
     "self": Recipe("self-replay (50 %)", {**_FROZEN, "keep": "self", "replay_share": 0.5}, old="self"),
-    "lora_replay": Recipe("LoRA with a replay pack (70 %)", {**_LORA, "keep": "replay", "replay_share": 0.7}, old="pack"),
+    "lora_replay": Recipe(
+        "LoRA with a replay pack (70 %)", {**_LORA, "keep": "replay", "replay_share": 0.7}, old="pack"
+    ),
     "replay": Recipe("replay pack (70 %)", {**_FROZEN, "keep": "replay", "replay_share": 0.7}, old="pack"),
     "kl": Recipe("KL on new frames", {"kl_coef": 0.3}),
     "kl_replay": Recipe("KL on replay frames", {**_FROZEN, "keep": "kl", "replay_share": 0.7}, old="pack"),
