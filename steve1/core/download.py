@@ -131,8 +131,8 @@ def _encoded(url: str) -> str:
             raise ValueError
         place, name = parts.netloc, host.encode("idna").decode()  # which refuses an empty part, as connecting would
         if not place.isascii():
-            who = place.rpartition("@")[0]
-            place = f"{who}@" * bool(who) + name + (f":{port}" if port else "")
+            user, at, _ = place.rpartition("@")
+            place = f"{user}{at}{name}" + (f":{port}" if port else "")
     except ValueError:  # a UnicodeError is one
         expected = "http://…, https://…, file:///… or a path"
         raise UserError("This is not an address of a file.", expected=expected, got=url) from None
@@ -316,7 +316,7 @@ class _Transfer:
 
 @contextmanager
 def _of_network() -> Iterator[None]:
-    """Faults of the connection are worth another try, of whatever kind; those of the disk, which no try mends, arise elsewhere."""
+    """Faults of the connection are worth another try, of whatever kind; those of the disk, which another try does not fix, arise elsewhere."""
     try:
         yield
     except urllib.error.HTTPError:

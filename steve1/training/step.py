@@ -169,6 +169,8 @@ class Stepper:
         A loss is a mean over the frames of its micro-batch. Where these do not all count alike, a plain mean of such means would give the few that
         count in one micro-batch as much weight as the many in another.
         """
+        if len(chunk.micro_batches) == self._ranks.world == 1:
+            return None
         found = [self._loss.weights(batch) for batch in chunk.micro_batches]
         if all(weight is None for weights in found for weight in weights):
             return None

@@ -206,9 +206,11 @@ def test_processes_count_by_the_frames_that_count(settings: Make, tiny: Path) ->
             return (values + 9) / 2
 
     policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
-    stepper = Stepper(policy, settings(), Two(0, 1, torch.device("cpu")), torch.float32)
+    stepper = Stepper(policy, settings(), ALONE, torch.float32)
     batch = {**batch_of(1, 6), "imitated": torch.tensor([[False] * 5 + [True]])}
     piece = TbpttChunk([batch], (1, 0), True, True, [], [])
+    assert stepper._shares(piece) is None  # one micro-batch in one process: there is nothing to weigh it against
+    stepper._ranks = Two(0, 2, torch.device("cpu"))
     shares = stepper._shares(piece)
     assert shares is not None
     torch.testing.assert_close(shares, torch.tensor([[0.2]]))

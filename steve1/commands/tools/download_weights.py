@@ -159,9 +159,8 @@ def main(args: Args) -> int:
 
 
 def _plan(root: Path, missing: list[str]) -> None:
-    parts = {
-        name: root / f"{FILES[name].path}.part" for name in missing
-    }  # what an earlier run has brought takes no more space
+    # What an earlier run has brought takes no more space.
+    parts = {name: root / f"{FILES[name].path}.part" for name in missing}
     arrived = {name: part.stat().st_size / 1e6 if part.is_file() else 0.0 for name, part in parts.items()}
     total = sum(max(0.0, FILES[name].megabytes - arrived[name]) for name in missing)
     print(

@@ -80,6 +80,6 @@ def _name_fault(name: str) -> str:
     if fault := name_fault(f"{name}_000000"):  # as its first episode is named
         return fault
     size = len(name.encode())
-    return f"its name has {size} bytes, and at most {LONGEST_NAME} leave room for its episodes': rename it" * (
-        size > LONGEST_NAME
-    )
+    if size > LONGEST_NAME:
+        return f"its name has {size} bytes, and at most {LONGEST_NAME} leave space for the endings of its episodes: rename it"
+    return ""
