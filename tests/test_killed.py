@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
@@ -119,7 +120,11 @@ PROCESSES = {
 @pytest.mark.e2e
 @forks.needs_forkserver
 @pytest.mark.parametrize("case", PROCESSES)
-def test_a_command_whose_processes_are_killed_ends_at_once(case: str, open_world: Open, killing: list[int]) -> None:
+def test_a_command_whose_processes_are_killed_ends_at_once(
+    case: str, open_world: Open, killing: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unseen: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", unseen.append)
     name, words = PROCESSES[case]
     world = open_world("w")
     for ending in (".mp4", ".jsonl"):
@@ -137,6 +142,8 @@ def test_a_command_whose_processes_are_killed_ends_at_once(case: str, open_world
     while (left := [pid for pid in forks.workers() if pid not in killing]) and time.monotonic() < until:
         time.sleep(0.05)
     assert left == []
+    gc.collect()
+    assert unseen == [], unseen[0]
 
 
 class DyingGame(PlainGame):

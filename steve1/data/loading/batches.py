@@ -25,7 +25,7 @@ import numpy as np
 import torch
 import torch.utils.data as torch_data
 from numpy.typing import NDArray
-from torch.utils.data import _utils
+from torch.utils.data import _utils, dataloader
 
 from steve1.core.errors import UserError
 from steve1.data.loading.windows import WindowDataset
@@ -248,7 +248,7 @@ def explain_dead_workers() -> Iterator[None]:
 
 def _from_workers(loader: torch_data.DataLoader[Loaded | UserError]) -> Generator[Loaded, None, None]:
     """The loader's batches; its workers are killed when the generator ends, by an exception too, or when Python exits."""
-    stream = iter(loader)
+    stream = _Stream(loader)
     kill = functools.partial(_kill_workers, stream)
     # Exit handlers run in reverse order: before multiprocessing's own, which waits for workers that ignore its SIGTERM.
     atexit.register(kill)
@@ -262,6 +262,20 @@ def _from_workers(loader: torch_data.DataLoader[Loaded | UserError]) -> Generato
         atexit.unregister(kill)
 
 
+class _Stream(dataloader._MultiProcessingDataLoaderIter):
+    """torch's iterator; where a worker dies while they are started, the others are killed.
+
+    torch leaves such an iterator half made: its workers live, and it raises when it is collected.
+    """
+
+    def __init__(self, loader: torch_data.DataLoader[Any]) -> None:
+        try:
+            super().__init__(loader)
+        except BaseException:
+            _kill_workers(self)
+            raise
+
+
 def _kill_workers(stream: Any) -> None:
     """Kill the workers of a DataLoader's iterator: they hold nothing worth saving and ignore SIGTERM.
 
@@ -270,9 +284,9 @@ def _kill_workers(stream: Any) -> None:
     if stream._shutdown:
         return
     stream._shutdown = True
-    if stream._worker_pids_set:  # from here on torch does not report their deaths as faults
-        _utils.signal_handling._remove_worker_pids(id(stream))
-        stream._worker_pids_set = False
+    with contextlib.suppress(ValueError):  # torch does not know them yet
+        _utils.signal_handling._remove_worker_pids(id(stream))  # from here on it does not report their deaths as faults
+    stream._worker_pids_set = False
     for worker in stream._workers:
         worker.kill()
     for worker in stream._workers:

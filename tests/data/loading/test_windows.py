@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import multiprocessing
 import subprocess
 import sys
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +308,24 @@ def test_closing_ends_the_workers_at_once(dataset: Path) -> None:
     assert len(set(multiprocessing.active_children()) - others) == 3
     source.close()
     assert set(multiprocessing.active_children()) <= others
+
+
+def test_a_worker_that_does_not_start_leaves_no_other(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    others, begin, left = set(multiprocessing.active_children()), BaseProcess.start, [1, 0]
+
+    def fails_at_the_second(process: BaseProcess) -> None:
+        if not left.pop(0):
+            raise OSError("Resource temporarily unavailable")
+        begin(process)
+
+    monkeypatch.setattr(BaseProcess, "start", fails_at_the_second)
+    unseen: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", unseen.append)
+    with pytest.raises(OSError, match="Resource"):
+        next(batches(windows(dataset), 2, workers=2))
+    assert set(multiprocessing.active_children()) <= others
+    gc.collect()
+    assert unseen == []
 
 
 @pytest.mark.e2e
