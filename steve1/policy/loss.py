@@ -19,7 +19,7 @@ ROWS = 1024  # rows of logits held at once: 35 MB of float32 at 8641 classes
 
 class HeadLoss(NamedTuple):
     """The loss (scalar, differentiable), and of each frame without gradient: its unweighted loss and the entropy in nats (N,)
-    float32, the most probable class (N,) i64, and the expectation of `columns` (N, K) float32."""
+    float32, the most probable class (N,) i64, and the expectation of `columns` (N, K) float32. On a CPU frames of weight 0 are left out: all theirs are 0."""
 
     loss: Tensor
     losses: Tensor
@@ -77,6 +77,14 @@ def _apply(
 ) -> HeadLoss:
     kind = latent.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else latent.dtype
+    # On a GPU the count of these rows would have to be waited for.
+    counts = row_weight.nonzero()[:, 0] if kind == "cpu" and not torch.compiler.is_compiling() else None
+    if counts is not None and len(counts) < len(latent):
+        target = None if target is None else target[counts]
+        reference = None if reference is None else (reference[0], reference[1][counts])
+        found = _apply(head, latent[counts], row_weight[counts], target, reference, columns)
+        figures = (row_weight.new_zeros(len(row_weight), *each.shape[1:], dtype=each.dtype) for each in found[1:])
+        return HeadLoss(found.loss, *(whole.index_copy(0, counts, each) for whole, each in zip(figures, found[1:])))
     inputs: list[Any] = [latent.to(dtype), head.linear_layer.weight, head.linear_layer.bias]
     others: list[Any] = [None, None, None]
     if reference is not None:

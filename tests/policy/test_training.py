@@ -165,6 +165,29 @@ def test_head_kl_equals_the_plain_way(rows: int) -> None:
         assert float((got - gradient).abs().max()) < 1e-4 * float(gradient.abs().max()) + 1e-7
 
 
+@pytest.mark.parametrize("counted", [0, 5, 2000])
+@pytest.mark.parametrize("kl", [False, True])
+def test_frames_of_weight_0_are_left_out_and_change_nothing(counted: int, kl: bool) -> None:
+    torch.manual_seed(2)
+    head, reference = (Head(16, 31, 2.0) for _ in range(2))
+    latent, other = torch.randn(3000, 16, requires_grad=True), torch.randn(3000, 16)
+    target, weight = torch.randint(0, 31, (3000,)), torch.zeros(3000)
+    some = torch.randperm(3000)[:counted]
+    weight[some] = torch.rand(counted) + 0.1
+
+    def differentiated(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        if kl:
+            loss = head_kl(head, latent[rows], reference, other[rows], weight[rows])
+        else:
+            found = head_loss(head, latent[rows], target[rows], weight[rows])
+            assert torch.equal(found.losses != 0, weight[rows] != 0)
+            loss = found.loss
+        return loss, *torch.autograd.grad(loss, [latent, head.linear_layer.weight, head.linear_layer.bias])
+
+    for ours, wanted in zip(differentiated(torch.arange(3000)), differentiated(some)):
+        torch.testing.assert_close(ours, wanted)
+
+
 @pytest.mark.e2e
 def test_a_policy_from_nothing_starts_nearly_uniform_and_learns(inputs: Inputs) -> None:
     torch.manual_seed(0)
