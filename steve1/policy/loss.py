@@ -107,6 +107,16 @@ def _softmax(x: Tensor, weight: Tensor, bias: Tensor, scale: float) -> tuple[Ten
     return logits.sub_(total.log()), p.div_(total), best[:, 0]
 
 
+def _add(total: Tensor | None, part: Tensor) -> Tensor:
+    """The sum so far (float32) plus a part of it."""
+    return part.float() if total is None else total.add_(part)
+
+
+def _gradient(total: Tensor | None, of: Tensor) -> Tensor:
+    """A sum as the gradient of a parameter; 0 where there was nothing to add."""
+    return torch.zeros_like(of) if total is None else total.to(of.dtype)
+
+
 class _HeadLoss(torch.autograd.Function):
     """sum of row_weight * KL(q || p), where q is `target` alone (then it is the cross-entropy) or the other head's distribution."""
 
@@ -130,8 +140,7 @@ class _HeadLoss(torch.autograd.Function):
         best = torch.empty(len(latent), dtype=torch.long, device=latent.device)
         expected = row_weight.new_empty((len(latent), 0 if columns is None else columns.shape[1]))
         d_latent = torch.empty_like(latent) if need[0] else None
-        d_weight = torch.zeros_like(weight, dtype=torch.float32) if need[1] else None
-        d_bias = torch.zeros_like(bias, dtype=torch.float32) if need[2] else None
+        d_weight = d_bias = None
         for start in range(0, len(latent), ROWS):
             rows = slice(start, start + ROWS)
             log_p, p, best[rows] = _softmax(latent[rows], weight_lowp, bias, scale)
@@ -152,22 +161,26 @@ class _HeadLoss(torch.autograd.Function):
                 d_logits = p.mul_(factor).scatter_add_(1, labels, -factor)
             else:
                 d_logits = p.sub_(q).mul_(factor)
-            if d_bias is not None:
-                d_bias += d_logits.sum(0)
+            if need[2]:
+                d_bias = _add(d_bias, d_logits.sum(0))
             d_logits = d_logits.to(latent.dtype)
             if d_latent is not None:
                 d_latent[rows] = d_logits @ weight_lowp
-            if d_weight is not None:
-                d_weight += d_logits.T @ latent[rows]
+            if need[1]:
+                d_weight = _add(d_weight, d_logits.T @ latent[rows])
         ctx.save_for_backward(
             d_latent,
-            None if d_weight is None else d_weight.to(weight.dtype),
-            None if d_bias is None else d_bias.to(bias.dtype),
+            _gradient(d_weight, weight) if need[1] else None,
+            _gradient(d_bias, bias) if need[2] else None,
         )
         ctx.mark_non_differentiable(losses, entropy, best, expected)
         return losses @ row_weight, losses, entropy, best, expected
 
     @staticmethod
     def backward(ctx: Any, d_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        gradients = [None if saved is None else saved * d_loss.to(saved.dtype) for saved in ctx.saved_tensors]
+        # The gradient of the weights is larger than a chunk's logits may be: no pass over it that changes nothing. (On a GPU 1 would have to be waited for.)
+        unchanged = d_loss.device.type == "cpu" and float(d_loss) == 1.0
+        gradients = [
+            saved if saved is None or unchanged else saved * d_loss.to(saved.dtype) for saved in ctx.saved_tensors
+        ]
         return (*gradients, *[None] * 7)
