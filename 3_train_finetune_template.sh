@@ -28,7 +28,7 @@ SAMPLING_NAME="${SAMPLING_NAME:-finetune_task}"         # data/samplings/<name>_
 # Keeping old skills: old episodes mixed into training, a replay pack or the name of a sampling
 REPLAY="${REPLAY:-}"                                    # e.g. data/replay/contractor.replay.safetensors (FINETUNE_MODE=frozen_cnn or lora, --feature_cache)
 REPLAY_SHARE="${REPLAY_SHARE:-0.5}"
-KEEP="${KEEP:-auto}"                                    # replay: imitate them; self: those that the policy played itself; kl: stay close to the start on them; both; none
+KEEP="${KEEP:-auto}"                                    # kl: stay close to the start on them; replay: imitate them; auto: kl with a pack, else replay; self, both, none: see --help
 
 # What is trained: all, norm_bias, frozen_cnn, lora, heads_and_goal, goal (explained in --help)
 FINETUNE_MODE="${FINETUNE_MODE:-all}"

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from steve1.core.errors import UserError
 from steve1.core.messages import translated
 from steve1.core.paths import output_path, resolve
-from steve1.training.config import KEEPS_REPLAY, LORA_TARGETS, TrainSettings, changed_settings
+from steve1.training.config import KEEPS_REPLAY, LORA_TARGETS, TrainSettings, changed_settings, keeps_by_default
 from steve1.training.finetune_modes import FinetuneModeName
 
 # These change a run's speed or messages, but not its weights.
@@ -114,7 +114,7 @@ class RlSettings:
     """Places, draws and minibatches follow from it."""
 
     keep: Literal["auto", "none", "replay", "self", "kl", "both"] = "auto"
-    """How to keep old skills (KEEP). self: the starting policy plays --keep_prompts once, and every update stays close to its actions there; replay: every update also imitates old episodes of REPLAY; kl: it stays close to the starting policy's actions on those; both: replay and kl together; auto: replay if REPLAY is set, else self."""
+    """How to keep old skills (KEEP). self: the starting policy plays --keep_prompts once, and every update stays close to its actions there; replay: every update also imitates old episodes of REPLAY; kl: it stays close to the starting policy's actions on those; both: replay and kl together; auto: kl if REPLAY is a replay pack, replay if it is a sampling, else self."""
     replay: str = ""
     """Old episodes: a replay pack, or the name of a sampling (REPLAY)."""
     kl_coef: float = 0.1
@@ -232,7 +232,7 @@ class RlSettings:
         """`keep`, decided; none where no weight may change, or where nothing would be kept."""
         if self.finetune_mode == "goal" or self.keep_coef == 0:
             return "none"
-        chosen = ("replay" if self.replay else "self") if self.keep == "auto" else self.keep
+        chosen = (keeps_by_default(self.replay) if self.replay else "self") if self.keep == "auto" else self.keep
         return "none" if chosen == "self" and not (self.keep_prompts and self.keep_episodes) else chosen
 
     @property

@@ -45,6 +45,14 @@ KEEPS_REPLAY = ("replay", "kl", "both")
 """The values of `keep` that are about the old episodes of `replay`."""
 
 
+def keeps_by_default(replay: str) -> Literal["replay", "kl"]:
+    """What is done with the old episodes of a pack, or of a sampling.
+
+    `research.measure_methods` found kl ahead with a pack. With pictures kl costs another pass through the image encoder, and is not measured.
+    """
+    return "kl" if replay.endswith(REPLAY_SUFFIX) else "replay"
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainSettings:
     """Everything that a training run depends on."""
@@ -99,7 +107,7 @@ class TrainSettings:
     """Like --fixed_prompt, with the goal from a .goal.json file."""
 
     keep: Literal["auto", "none", "replay", "self", "kl", "both"] = "auto"
-    """How to keep old skills (KEEP). replay: also imitate the old episodes of REPLAY; self: the same with episodes that the starting policy played itself, by default the sampling "self"; kl: on the old episodes, stay close to the starting policy's actions; both: replay and kl together; auto: replay if REPLAY is set, else none."""
+    """How to keep old skills (KEEP). replay: also imitate the old episodes of REPLAY; self: the same with episodes that the starting policy played itself, by default the sampling "self"; kl: on the old episodes, stay close to the starting policy's actions; both: replay and kl together; auto: kl if REPLAY is a replay pack, replay if it is a sampling, else none."""
     replay: str = ""
     """Old episodes: a replay pack, or the name of a sampling (REPLAY)."""
     replay_share: float = 0.5
@@ -301,7 +309,7 @@ class TrainSettings:
     def keeping(self) -> Literal["none", "replay", "self", "kl", "both"]:
         """`keep`, decided."""
         if self.keep == "auto":
-            return "replay" if self.replay else "none"
+            return keeps_by_default(self.replay) if self.replay else "none"
         return self.keep
 
     @property

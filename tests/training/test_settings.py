@@ -18,6 +18,7 @@ from steve1.commands.train import train
 from steve1.core.checkpoint_metadata import GoalFile, write_goal
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
+from steve1.rl.settings import RlSettings
 from steve1.training.checks import check, faults
 from steve1.training.config import RESUME_IGNORED, TrainSettings
 from tests.training.conftest import E, write_lists
@@ -37,6 +38,16 @@ def test_defaults_are_the_guides_fine_tuning_values() -> None:
     assert (chosen.min_btwn_goals, chosen.max_btwn_goals, chosen.p_uncond, chosen.weight_decay) == (15, 100, 0.1, 0.039)
     assert (chosen.warmup_frames, chosen.gradient_accum_steps, chosen.max_grad_norm) == (1_000_000, 1, 5.0)
     assert not faults(chosen)
+
+
+@pytest.mark.parametrize(
+    ("replay", "keeping"), [("", "none"), ("old", "replay"), ("data/old.replay.safetensors", "kl")]
+)
+def test_a_pack_keeps_by_kl_unless_something_else_is_asked_for(replay: str, keeping: str) -> None:
+    assert TrainSettings(replay=replay).keeping == keeping
+    assert TrainSettings(replay=replay).kl_weight == (keeping == "kl")
+    assert RlSettings(replay=replay).keeping == ("self" if keeping == "none" else keeping)
+    assert TrainSettings(replay="data/old.replay.safetensors", keep="replay").keeping == "replay"
 
 
 def test_all_faults_come_in_one_message(settings: Make) -> None:

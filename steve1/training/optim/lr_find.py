@@ -85,6 +85,7 @@ def _try_rates(
     rates: list[float] = []
     losses: list[float] = []
     states: list[PolicyState] = []
+    finite = True
     for number, chunk in zip(range(settings.lr_find_steps), feed):
         if chunk.starts or not states:
             states = stepper.initial_states(chunk)
@@ -92,6 +93,7 @@ def _try_rates(
         output = stepper.step(chunk, states, rate, number + 1)
         states = output.states
         if bool(output.skipped):
+            finite = False
             break
         if not bool(output.measured[0]):  # all frames are context, or old ones that are not imitated
             continue
@@ -100,6 +102,13 @@ def _try_rates(
         seen = smooth(losses)
         if number >= 10 and seen[-1] > RUNAWAY * min(seen):
             break
+    if len(losses) < 5 and finite:
+        raise UserError(
+            "Too few of the steps had frames to imitate.",
+            expected="5",
+            got=len(losses),
+            todo="raise --lr_find_steps or BATCH_SIZE, or lower REPLAY_SHARE",
+        )
     if len(losses) < 5:
         raise UserError(
             "The loss was not finite within the first steps.", todo="lower lr_find_from, or add --precision fp32"
