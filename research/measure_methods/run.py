@@ -46,7 +46,7 @@ class Measurement:
         recipe, settings = RECIPES[method], self.settings
         others = settings.old_tasks if old and recipe.changes_weights else ()
         tasks = [skill, *(task for task in others if task != skill)]
-        called = skill in settings.called
+        called = skill in settings.called and skill not in settings.skills
         done = {cell.key for cell in self.cells}
         missing = [task for task in tasks if (method, skill, seed, task) not in done]
         if not missing:

@@ -30,7 +30,7 @@ class Settings:
     """Skills of the base that are to be kept."""
     old_tasks_of: Literal["all", "best"] = "all"
     """Methods that also play the old tasks: all, or those that are measured with all seeds; the best are then chosen by the trained skills alone."""
-    called: tuple[str, ...] = ("collect_grass",)
+    called: tuple[str, ...] = ("collect_grass", "look_at_sky")
     """Skills that the base was trained on and whose prompt calls them badly: there goal tuning alone is measured."""
     best: int = 4
     """Methods with the highest score in the screening (change of the trained skills plus mean change of the old ones) that are measured with all seeds."""

@@ -80,7 +80,7 @@ def test_stages_take_longer_with_more_work_and_on_a_slower_machine(tmp_path: Pat
     args = Args(expected=str(tmp_path / "expected"))
     usual = stage_seconds(args, check_quickstart.REFERENCE_SPEED)
     slow = stage_seconds(args, check_quickstart.REFERENCE_SPEED / 2)
-    more = stage_seconds(Args(frames=6000, train_frames=800_000, episodes=80), check_quickstart.REFERENCE_SPEED)
+    more = stage_seconds(Args(frames=6000, train_frames=600_000, episodes=80), check_quickstart.REFERENCE_SPEED)
     assert list(usual) == ["record", "train", "play"]
     for name, seconds in usual.items():
         assert slow[name] == pytest.approx(2 * seconds, abs=1)
