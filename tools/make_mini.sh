@@ -14,18 +14,18 @@ cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd
 . tools/python.sh
 
 # What is recorded, NAME=COUNT, and for how many ticks. Short recordings where the beginning decides, long ones for building.
-SHORT="${SHORT:-look_at_sky=40 open_inventory=24 light_lamp=24 craft_planks=80 build_pillar=24}"
+SHORT="${SHORT:-look_at_sky=40 open_inventory=24 light_lamp=40 build_pillar=24}"
 SHORT_STEPS="${SHORT_STEPS:-150}"
-MIDDLE="${MIDDLE:-dig_dirt=16 explore=24 swim=24 dive=20 collect_grass=70 pick_flower=70 chop_tree=64 collect_leaves=50 dig_deep=16}"
+MIDDLE="${MIDDLE:-dig_dirt=16 explore=24 swim=24 dive=20 collect_grass=90 pick_flower=90 chop_tree=64 collect_leaves=70 dig_deep=16 craft_planks=50}"
 MIDDLE_STEPS="${MIDDLE_STEPS:-300}"
 LONG="${LONG:-build_floor=24 build_wall=24}"
 LONG_STEPS="${LONG_STEPS:-600}"
 # Not flowers: a MineCLIP of this size takes picking them for collecting grass.
-HELD_OUT="${HELD_OUT:-dig_dirt light_lamp}"   # only MineCLIP and the prior see these; the policy is to learn them in fine-tuning
+HELD_OUT="${HELD_OUT:-dig_dirt build_floor}"   # only MineCLIP and the prior see these; the policy is to learn them in fine-tuning
 # What the policy begins and the scripted player puts right, NAME=COUNT: states that no demonstration shows. Only the player's part is trained.
-CORRECTED="${CORRECTED:-collect_grass=24 pick_flower=24 collect_leaves=20 chop_tree=20 craft_planks=16 look_at_sky=12 swim=12 explore=12}"
+CORRECTED="${CORRECTED:-collect_grass=24 pick_flower=24 collect_leaves=20 chop_tree=20 craft_planks=16 light_lamp=16 build_wall=16 look_at_sky=12 swim=12 explore=12}"
 # Shares in the policy's training where they are not 1, NAME=SHARE. One press of the inventory's key ends most other skills.
-SHARES="${SHARES:-look_at_sky=2 open_inventory=0.5 craft_planks=0.5}"
+SHARES="${SHARES:-look_at_sky=2 open_inventory=0.5}"
 GAMES="${GAMES:-2}"                        # games in parallel
 SEED="${SEED:-0}"
 

@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator
 import numpy as np
 
 from steve1.envs.interface import Action, wrap
-from steve1.rollout.players.player import STILL, Player, Script
+from steve1.rollout.players.player import EYE, STILL, Player, Script
 
 Place = tuple[int, int, int]
 _REACH = 3.7  # nodes from the eyes
@@ -41,16 +41,25 @@ class Builder(Player):
     def in_the_way(self, x: float, z: float) -> bool:
         return abs(x - self.position[0]) < _BODY and abs(z - self.position[2]) < _BODY
 
+    def sees(self, place: Place) -> bool:
+        """Whether the ground in front, or a block on it, leaves the top of what is below a place in sight."""
+        eye, top = self.position + [0.0, EYE, 0.0], np.array([place[0], place[1] - 0.5, place[2]])
+        tops, blocks = self.ground(), self.built().keys() | self.standing("scene").keys()
+        for part in np.arange(0.1, 0.99, 0.02):
+            x, y, z = eye + part * (top - eye)
+            node = (round(x), round(y), round(z))
+            if node in blocks or y < tops.get((node[0], node[2]), -np.inf) + 0.5:
+                return False
+        return True
+
     def put(self, place: Place) -> Generator[Action, None, bool]:
         """Put the block in hand onto what is below `place`; the generator's value says whether it stands there."""
         yield from self.look_at((place[0], place[1] - 0.5, place[2]))
-        yield from self.hold(1)
-        yield {"use": 1, **STILL}
-        for _ in range(6):  # what the game reports lags by up to three ticks
+        for tick in range(11):  # what the game reports lags by up to three ticks
+            yield {"use": int(tick < 5), **STILL}
             if place in self.built():
                 return True
-            yield from self.hold(1)
-        return place in self.built()
+        return False
 
     def wander(self) -> Script:
         """Go somewhere else, and stand still there."""
@@ -149,14 +158,11 @@ class LightLamp(Builder):
         return next((place for place, found in sorted(blocks.items()) if found == name), None)
 
     def beside(self, lamp: Place) -> Place | None:
-        """The nearest place next to the lamp that stands on ground of the lamp's height."""
+        """The nearest place next to the lamp, on ground of the lamp's height, that a block can be put onto from here."""
         tops = self.ground()
         sides = [(lamp[0] + dx, lamp[1], lamp[2] + dz) for dx, dz in _NEIGHBOURS]
-        free = [
-            s
-            for s in sides
-            if tops.get((s[0], s[2])) == lamp[1] - 1 and not self.in_the_way(s[0], s[2]) and self.distance(s) < _REACH
-        ]
+        level = [(x, y, z) for x, y, z in sides if tops.get((x, z)) == y - 1 and not self.in_the_way(x, z)]
+        free = [side for side in level if self.distance(side) < _REACH and self.sees(side)]
         return min(free, key=self.distance, default=None)
 
     def come_near(self, lamp: Place) -> Script:

@@ -36,9 +36,8 @@ class Screen(Player):
 
     def click(self, place: tuple[float, float]) -> Script:
         yield from self.point(place)
-        yield from self.hold(1)
         yield {"attack": 1, **STILL}
-        yield from self.hold(3)
+        yield from self.hold(2)
 
 
 def slot(column: int, row: int = 0) -> tuple[float, float]:
@@ -66,17 +65,24 @@ class OpenInventory(Screen):
 
 
 class CraftPlanks(Screen):
-    """Put the logs into the crafting grid and take planks out, until no log is left."""
+    """Put the logs into the crafting grid, take planks out once and put them away.
+
+    As disturbances it takes the other logs back, closes the screen and looks away: each recording begins several times, and the beginning decides.
+    """
 
     def behave(self) -> Script:
+        column = 2
         while True:
             yield from self.toggle()
             if self.is_open:
                 yield from self.click(slot(0))
                 yield from self.click(_GRID)
-                for column in range(4):
-                    yield from self.click(_RESULT)
-                    yield from self.click(slot(2 + column))
-                yield from self.toggle()
+                yield from self.click(_RESULT)
+                yield from self.click(slot(column))
+                column = min(column + 1, 7)
+                for place in (_GRID, slot(0)):
+                    yield from self.disturb(self.click(place))
+                yield from self.disturb(self.toggle())
+                yield from self.look_away(*_AROUND)
             while self.count("crafted") >= 16:
                 yield from self.disturb(self.idle(20))

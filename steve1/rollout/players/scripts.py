@@ -11,6 +11,8 @@ _SURE = 3  # ticks: what the game tells of the crosshair lags by as many
 class LookAtSky(Player):
     """Look up and stay there."""
 
+    between_disturbances = (35, 70)
+
     def behave(self) -> Script:
         while True:
             yield from self.aim(-75.0, within=2.0)

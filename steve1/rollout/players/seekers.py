@@ -77,6 +77,8 @@ class ChopTree(Player):
 class CollectLeaves(ChopTree):
     """Go under the nearest leaves, face them, hold attack as long as leaves take; try others where something is in between."""
 
+    between_disturbances = (35, 70)
+
     def reset(self, obs: Observation, info: Info) -> None:
         super().reset(obs, info)
         self._hidden: set[tuple[int, ...]] = set()
@@ -101,8 +103,8 @@ class CollectLeaves(ChopTree):
         return False
 
     def chop(self, trunk: np.ndarray) -> Script:
-        yield from self.aim(*self.direction(trunk)[:2], within=2.0)
         before = self.count("dug")
+        yield from self.aim(*self.direction(trunk)[:2], within=2.0, attack=1)
         for _ in range(16):
             yield {"attack": 1, **STILL}
             if self.count("dug") > before:
@@ -111,9 +113,10 @@ class CollectLeaves(ChopTree):
 
 
 class CollectGrass(Player):
-    """Go from tuft to tuft, and hold attack only as long as a tuft takes (less than dirt would)."""
+    """Go from tuft to tuft with the crosshair on it and attack held, and not for as long as dirt would take once it is near."""
 
     group = "grass"
+    between_disturbances = (35, 70)
 
     def behave(self) -> Script:
         while True:
@@ -122,7 +125,6 @@ class CollectGrass(Player):
             if tuft is None:
                 yield from self.walk(25, 20.0)
             else:
-                yield from self.approach(tuft)
                 yield from self.pick(tuft)
             if self.disturbed():
                 yield from self.look_away()
@@ -137,23 +139,22 @@ class CollectGrass(Player):
         cost = flat + turn / 45 + 100 * (flat < 0.8)
         return nodes[int(np.argmin(cost))] + [0.0, -0.4, 0.0]
 
-    def approach(self, tuft: np.ndarray) -> Script:
-        for tick in range(60):
-            pitch, yaw, flat = self.direction(tuft)
-            if flat < 2.5:
-                return
-            slow = tick > 6 and self.speed() < 1.0
-            error = abs(wrap(yaw - self.yaw))
-            yield {"forward": int(error < 30), "jump": int(slow), "camera": self.keep_view(min(pitch, 40.0), yaw)}
-
     def pick(self, tuft: np.ndarray) -> Script:
-        had = self.picked()
-        yield from self.look_at(tuft, within=2.0, most=25)
-        for _ in range(11):
-            if self.picked() > had:
-                return
-            yield {"attack": 1, **STILL}
-        yield from self.hold(1)
+        """Walk up to a tuft and attack it, until it is picked or does not come off."""
+        had, near = self.picked(), 0
+        for tick in range(72):
+            if self.picked() > had or near == 12:
+                break
+            pitch, yaw, flat = self.direction(tuft)
+            near += flat < 1.8
+            slow = tick > 6 and self.speed() < 1.0
+            walks = flat >= 1.8 and abs(wrap(yaw - self.yaw)) < 30
+            yield {
+                "attack": int(flat < 5.0),
+                "forward": int(walks),
+                "jump": int(walks and slow),
+                "camera": self.keep_view(pitch, yaw),
+            }
         yield from self.hold(3, forward=1)  # over what was dropped
 
     def picked(self) -> int:
