@@ -77,8 +77,7 @@ def _apply(
 ) -> HeadLoss:
     kind = latent.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else latent.dtype
-    # On a GPU the count of these rows would have to be waited for.
-    counts = row_weight.nonzero()[:, 0] if kind == "cpu" and not torch.compiler.is_compiling() else None
+    counts = row_weight.nonzero()[:, 0] if is_at_hand(row_weight) else None
     if counts is not None and len(counts) < len(latent):
         target = None if target is None else target[counts]
         reference = None if reference is None else (reference[0], reference[1][counts])
@@ -94,6 +93,11 @@ def _apply(
         inputs = [each.detach() for each in inputs]
     with torch.autocast(kind, enabled=False):  # or sums over classes would be rounded to bf16
         return HeadLoss(*_HeadLoss.apply(*inputs, 1.0 / head.temperature, row_weight, target, *others, columns))
+
+
+def is_at_hand(x: Tensor) -> bool:
+    """Whether numbers can be read without waiting for a GPU or leaving a compiled graph."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def _softmax(x: Tensor, weight: Tensor, bias: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -178,8 +182,8 @@ class _HeadLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        # The gradient of the weights is larger than a chunk's logits may be: no pass over it that changes nothing. (On a GPU 1 would have to be waited for.)
-        unchanged = d_loss.device.type == "cpu" and float(d_loss) == 1.0
+        # The gradient of the weights may be larger than a chunk's logits: no pass over it that changes nothing.
+        unchanged = is_at_hand(d_loss) and float(d_loss) == 1.0
         gradients = [
             saved if saved is None or unchanged else saved * d_loss.to(saved.dtype) for saved in ctx.saved_tensors
         ]
