@@ -19,7 +19,7 @@ ROWS = 1024  # rows of logits held at once: 35 MB of float32 at 8641 classes
 
 class HeadLoss(NamedTuple):
     """The loss (scalar, differentiable), and of each frame without gradient: its unweighted loss and the entropy in nats (N,)
-    float32, the most probable class (N,) i64, and the expectation of `columns` (N, K) float32. On a CPU frames of weight 0 are left out: all theirs are 0."""
+    float32, the most probable class (N,) i64, and the expectation of `columns` (N, K) float32. On a CPU frames of weight 0 are left out, and their figures are 0."""
 
     loss: Tensor
     losses: Tensor

@@ -269,6 +269,7 @@ class _Stream(dataloader._MultiProcessingDataLoaderIter):
     """
 
     def __init__(self, loader: torch_data.DataLoader[Any]) -> None:
+        self._shutdown, self._workers = True, []  # torch sets them later; a lack of files or memory can come first
         try:
             super().__init__(loader)
         except BaseException:

@@ -102,17 +102,13 @@ def _try_rates(
         seen = smooth(losses)
         if number >= 10 and seen[-1] > RUNAWAY * min(seen):
             break
-    if len(losses) < 5 and finite:
-        raise UserError(
-            "Too few of the steps had frames to imitate.",
-            expected="5",
-            got=len(losses),
-            todo="raise --lr_find_steps or BATCH_SIZE, or lower REPLAY_SHARE",
-        )
-    if len(losses) < 5:
+    if len(losses) < 5 and not finite:
         raise UserError(
             "The loss was not finite within the first steps.", todo="lower lr_find_from, or add --precision fp32"
         )
+    if len(losses) < 5:
+        todo = "raise --lr_find_steps or BATCH_SIZE, or lower REPLAY_SHARE"
+        raise UserError("Too few of the steps had frames to imitate.", expected="5", got=len(losses), todo=todo)
     return rates, losses
 
 

@@ -310,6 +310,22 @@ def test_closing_ends_the_workers_at_once(dataset: Path) -> None:
     assert set(multiprocessing.active_children()) <= others
 
 
+@pytest.mark.parametrize("first", ["Queue", "Event"])
+def test_workers_for_which_there_are_no_files_say_so(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    def fails(*args: Any, **more: Any) -> Any:
+        raise OSError("Too many open files")
+
+    monkeypatch.setattr(torch.multiprocessing, first, fails)
+    unseen: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", unseen.append)
+    with pytest.raises(OSError, match="Too many"):
+        next(batches(windows(dataset), 2, workers=2))
+    gc.collect()
+    assert unseen == []
+
+
 def test_a_worker_that_does_not_start_leaves_no_other(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     others, begin, left = set(multiprocessing.active_children()), BaseProcess.start, [1, 0]
 
