@@ -37,7 +37,7 @@ FILTER="${FILTER:-}"                                 # a regular expression on p
 KEEP_RECORDINGS="${KEEP_RECORDINGS:-0}"              # 1 keeps the downloaded videos
 
 # videos: an inverse dynamics model says what was pressed; the report says how far that can be trusted
-VIDEOS_DIR="${VIDEOS_DIR:-}"                         # mp4, mkv, webm, at any depth; GAME: the one that they are of, empty: that of the IDM
+VIDEOS_DIR="${VIDEOS_DIR:-}"                         # mp4, mkv, webm, mov, avi and the like, at any depth; GAME: the one that they are of, empty: that of the IDM
 IDM_MODEL="${IDM_MODEL:-data/weights/idm/4x_idm.model}"
 IDM_WEIGHTS="${IDM_WEIGHTS:-data/weights/idm/4x_idm.weights}"
 CALIBRATE="${CALIBRATE:-}"                           # a recording with known actions (name.mp4 + name.jsonl), strongly advised

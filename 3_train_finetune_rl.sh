@@ -41,7 +41,7 @@ VALUE="${VALUE:-linear}"                     # linear | head (the policy's value
 TARGET_KL="${TARGET_KL:-0.02}"               # nats a step and iteration, looked at after every optimizer step
 
 # Keeping old skills (KEEP and REPLAY as in 3_train_finetune_template.sh)
-KEEP="${KEEP:-auto}"                         # self: stay close to what the start does under KEEP_PROMPTS; kl: stay close to it on REPLAY; replay: imitate REPLAY; both; none
+KEEP="${KEEP:-auto}"                         # self: stay close to what the start does under KEEP_PROMPTS; kl: stay close to it on REPLAY; replay: imitate REPLAY; both; none; auto: self without REPLAY, kl with a pack, replay with a sampling
 REPLAY="${REPLAY:-}"                         # a replay pack, or the name of a sampling
 KL_COEF="${KL_COEF:-0.1}"                    # to the starting policy on what is visited; 0.2 for STEVE-1's weights
 KL_DECAY="${KL_DECAY:-1.0}"                  # an iteration

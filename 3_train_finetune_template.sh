@@ -2,7 +2,7 @@
 # Fine-tunes a policy on the episodes of a sampling. Copy this file, edit the variables, run the copy.
 #   needs: pretrained weights (0_download_weights.sh), a sampling (2_create_sampling.sh)
 #   makes: OUT_WEIGHTS and its _best version; curves and checkpoints in data/finetuning_checkpoint/<name of OUT_WEIGHTS>/
-#   takes: 2-4 hours on a 24 GB GPU by the guide that this project follows, not measured; 1 GB of disk per checkpoint. Run it again to resume.
+#   takes: 2-4 hours on a 24 GB GPU by the original guide, not measured; 1 GB of disk per checkpoint. Run it again to resume.
 #   usage: bash 3_train_finetune_template.sh [flags]            (--help: all of them)
 #          LEARNING_RATE=5e-6 BATCH_SIZE=4 bash 3_train_finetune_template.sh --val_freq 500
 #          PRESET=12gb bash 3_train_finetune_template.sh       (24gb, 16gb, 12gb, 8gb: batch, T and checkpointing for that much GPU memory)

@@ -69,7 +69,7 @@ def cards(language: str) -> str:
             "`PRESET`",
             "fine-tune everything with",
             "estimated memory",
-            "of it tensors",
+            "of which tensors",
             "LoRA on cached features",
         ),
         "zh": ("显存", "`PRESET`", "微调全部参数的设置", "预计显存", "其中张量", "LoRA + 特征缓存"),

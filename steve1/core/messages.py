@@ -52,14 +52,14 @@ MESSAGES = {
     "training from nothing": {"en": "training new weights into {out}", "zh": "从随机初始化训练，输出到 {out}"},
     "training memory": {
         "en": "about {gib} GiB of memory for a step (estimate; python -m steve1 plan finds what fits)",
-        "zh": "每步约需 {gib} GiB 内存（估计值；python -m steve1 plan 可找出合适的设置）",
+        "zh": "每步约需 {gib} GiB 内存（用 GPU 时为显存；估计值；python -m steve1 plan 可找出合适的设置）",
     },
     "training data": {
         "en": "{windows:window} of T={T} from {episodes:episode} ({frames:frame}), {validation}",
         "zh": "{episodes} 个片段（{frames} 帧）中的 {windows} 个窗口，T={T}；{validation}",
     },
     "validation windows": {"en": "{count:validation window}", "zh": "{count} 个验证窗口"},
-    "no validation": {"en": "no validation", "zh": "没有验证集"},
+    "no validation": {"en": "no validation", "zh": "不做验证"},
     "no validation list": {"en": "no validation ({path} does not exist)", "zh": "不做验证（{path} 不存在）"},
     "training steps": {
         "en": "{steps:step} of {frames:frame} = {factors}",
@@ -176,9 +176,9 @@ MESSAGES = {
         "One cell: exact paired test with its 95 % interval. Several cells: 95 % cluster bootstrap, in which seeds (the episodes of one share their weights) "
         "and start places are drawn with replacement, and skills and tasks are not; with one seed the interval says nothing about other seeds. "
         "Not corrected for the number of methods. Score: change of the trained skills plus mean change of the old ones, fixed before the measurement.",
-        "zh": "共 {cells} 个单元，微调后的权重用与基础策略相同的起点和种子玩了 {episodes} 局，{days}，基础权重 {bases}。单个单元：精确的配对检验及其 95% 区间。多个单元：95% 聚类自助法，"
+        "zh": "共 {cells} 个单元，微调后的权重用与基础策略相同的起点和种子玩了 {episodes} 局，{days}，基础权重 {bases}。单个单元：精确的配对检验及其 95% 区间。多个单元：95% 整群自助法，"
         "对种子（同一种子的各局共用权重）和起点有放回抽样，技能和任务不抽样；只有一个种子时，区间不反映其他种子的情况。未按方法数量作校正。"
-        "得分：所训技能的变化加上旧技能的平均变化，测量前已定。",
+        "得分：所训练的技能的变化加上旧技能的平均变化，测量前已定。",
     },
     "nearest moment": {"en": "{source} frame {frame} ({cosine})", "zh": "{source} 第 {frame} 帧（{cosine}）"},
     "rank among": {"en": "{cosine}, {rank}. of {count}", "zh": "{cosine}，{count} 个中第 {rank}"},
@@ -328,7 +328,7 @@ MESSAGES = {
     },
     "embedded": {
         "en": "{episodes} episodes embedded ({frames} frames{rate}), {done} already done, {failed} failed",
-        "zh": "已计算 {episodes} 个片段（{frames} 帧{rate}），{done} 个已完成，{failed} 个失败",
+        "zh": "已计算 {episodes} 个片段的嵌入（{frames} 帧{rate}），{done} 个之前已完成，{failed} 个失败",
     },
     "dataset": {"en": "dataset: {folder}", "zh": "数据集：{folder}"},
     "once all parts are done": {"en": "once all {count} parts are done", "zh": "全部 {count} 部分完成后"},
@@ -503,7 +503,7 @@ MESSAGES = {
     "dagger stage": {"en": "round {round}: {what}", "zh": "第 {round} 轮：{what}"},
     "dagger corrections": {"en": "corrections of {weights}", "zh": "纠正 {weights}"},
     "dagger training": {"en": "fine-tuning on {sources}", "zh": "在 {sources} 上微调"},
-    "dagger comparing": {"en": "comparing with the start", "zh": "与起点比较"},
+    "dagger comparing": {"en": "comparing with the start", "zh": "与起始权重比较"},
     "dagger next": {
         "en": "the next round: the same command again. Weights so far: {path}",
         "zh": "下一轮：再次运行同一命令。目前的权重：{path}",
@@ -534,7 +534,7 @@ MESSAGES = {
     "rule steps_in_water": {"en": "{bound} steps in water", "zh": "在水中{bound} 步"},
     "rule steps_under_water": {"en": "{bound} steps under water", "zh": "在水下{bound} 步"},
     "rule steps_in_menu": {"en": "{bound} steps with the inventory open", "zh": "打开背包{bound} 步"},
-    "rule standing": {"en": "{bound} {names} standing at once", "zh": "同时立着{bound} 个 {names}"},
+    "rule standing": {"en": "{bound} {names} standing at once", "zh": "同时存在{bound} 个 {names}"},
     "rule shape": {
         "en": "{bound} own blocks at once in a box of {size}",
         "zh": "在 {size} 的范围内同时有{bound} 个自己放的方块",
@@ -801,7 +801,7 @@ MESSAGES = {
     },
     "skill foreign": {
         "en": "Neither the base nor its MineCLIP was trained on {skill}: its prompt may not call it, and it may be learned seldom or not at all.",
-        "zh": "基础策略和它的 MineCLIP 都没有学过“{skill}”：提示词可能叫不出这项技能，微调也可能很难教会它，甚至教不会。",
+        "zh": "基础策略和它的 MineCLIP 都没有学过“{skill}”：提示词可能触发不了这项技能，微调也可能很难教会它，甚至教不会。",
     },
 }
 

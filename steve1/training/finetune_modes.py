@@ -80,7 +80,7 @@ MODES: dict[str, FinetuneMode] = {
     "lora": FinetuneMode(
         "low-rank additions (LoRA)",
         adds="lora",
-        use_when="memory is short, or you want several skills as small files; the weights stay near the start",
+        use_when="memory is short, or you want several skills as small files (old skills need replay all the same)",
     ),
     "heads_and_goal": FinetuneMode(
         "the goal layer and the action heads",
