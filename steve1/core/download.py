@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import http.client
 import json
+import logging
 import os
 import re
 import time
@@ -29,6 +30,7 @@ from steve1.core.files import remove, rename
 _PIECE = 1 << 20
 _PART = re.compile(r".+\.part(\.json)?", re.DOTALL)
 _TIMEOUT_S = 30.0  # without an answer
+_log = logging.getLogger(__name__)
 # Answers that another try may change; every other 4xx is final.
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 
@@ -41,6 +43,10 @@ class Missing(UserError):
 
 class Refused(UserError):
     """The server answers, but not with the file: a login, quota or error page, or 401/403."""
+
+
+class Busy(UserError):
+    """Another process is downloading this file."""
 
 
 class _Passing(Exception):
@@ -161,10 +167,13 @@ def _locked(part: Path) -> Iterator[BufferedRandom]:
     with open(part, "a+b") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
+        except BlockingIOError:
+            raise Busy(
                 "Another process is downloading this file.", where=part, todo="wait for it, or stop it"
             ) from None
+        except OSError as fault:  # some network file systems have no locks
+            folder, why = part.parent, fault.strerror
+            _log.warning("%s cannot be locked (%s): make sure that nothing else writes there", folder, why)
         yield handle
 
 

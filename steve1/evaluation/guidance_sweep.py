@@ -15,15 +15,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from steve1.core.checkpoint_metadata import (
-    GOAL_SUFFIX,
-    checkpoint_metadata_path,
-    read_checkpoint_metadata,
-    write_checkpoint_metadata,
-)
+from steve1.core.checkpoint_metadata import GOAL_SUFFIX, read_checkpoint_metadata, write_checkpoint_metadata
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, atomic_path, write_json
 from steve1.core.messages import heading, translated
+from steve1.core.paths import resolve
 from steve1.evaluation.policies import split_scale
 from steve1.evaluation.runner.episodes import EpisodeInputs
 from steve1.evaluation.runner.plan import make_plan
@@ -116,9 +112,9 @@ def sweep_guidance(
         handle.write(render(found, weights))
     draw(found, paths["png"])
     if store:
-        metadata = dataclasses.replace(read_checkpoint_metadata(weights), cond_scale=found["best"])
-        write_checkpoint_metadata(weights, metadata)
-        paths["metadata"] = checkpoint_metadata_path(weights)
+        file = resolve(weights)  # beside the weights, wherever they were found
+        metadata = dataclasses.replace(read_checkpoint_metadata(file), cond_scale=found["best"])
+        paths["metadata"] = write_checkpoint_metadata(file, metadata)
     return found, paths
 
 

@@ -15,6 +15,7 @@ import json
 import queue
 import shlex
 import subprocess
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -247,7 +248,7 @@ class PlannerProcess:
             raise UserError("The planner does not start.", got=str(fault), where=command) from None
         self._prompts: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._newest: str | None = None
-        self._closed = False
+        self._closed = self._told = False
         self._changed = threading.Condition()
         self._threads = [
             threading.Thread(target=work, name="planner", daemon=True) for work in (self._read, self._write)
@@ -288,6 +289,7 @@ class PlannerProcess:
         Raises:
             UserError: the program has ended.
         """
+        self._told = True
         with self._changed:
             self._newest = json.dumps(event) + "\n"
             self._changed.notify()
@@ -299,6 +301,11 @@ class PlannerProcess:
             got = f"exit code {self._process.returncode}"
             raise UserError("The planner has ended.", where=self._command, got=got)
         return found
+
+    def forget(self) -> None:
+        """An episode begins: answers to the last one's events are no prompts of it; what came before the first event is."""
+        while self._told and not self._prompts.empty():
+            self._prompts.get()
 
     def close(self) -> None:
         """End the program."""
@@ -320,6 +327,10 @@ class ProcessPlanner(Planner):
         self._process = PlannerProcess(command)
         super().__init__(self._process, first)
 
+    def reset(self, obs: Observation, info: Info) -> str:
+        self._process.forget()
+        return super().reset(obs, info)
+
     def close(self) -> None:
         self._process.close()
 
@@ -337,10 +348,11 @@ def open_planner(source: str, first: str) -> Planner:
     try:
         if place.endswith(".py"):
             path = resolve(place)
-            spec = importlib.util.spec_from_file_location(Path(place).stem, path)
+            spec = importlib.util.spec_from_file_location(f"steve1_planner_{Path(place).stem}", path)
             assert spec is not None
             assert spec.loader is not None
             module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module  # dataclasses look for the module that they stand in
             spec.loader.exec_module(module)
         else:
             module = importlib.import_module(place)

@@ -112,7 +112,13 @@ def _rows(values: Any, where: str) -> NDArray[np.float32]:
 
 
 def make_pairs(
-    datasets: Sequence[str | Path], mineclip: MineCLIP, table: dict[str, Captions], *, stride: int = 4, seed: int = 0
+    datasets: Sequence[str | Path],
+    mineclip: MineCLIP,
+    table: dict[str, Captions],
+    *,
+    stride: int = 4,
+    seed: int = 0,
+    mineclip_sha256: str = "",
 ) -> Pairs:
     """Pairs from embedded episodes: every `stride`-th frame's goal beside one of the episode's training captions.
 
@@ -120,9 +126,10 @@ def make_pairs(
         datasets: folders with episodes that have goals of this MineCLIP and captions (their own or the table's).
         stride: frames between pairs; neighbouring goals share 15 of 16 frames.
         seed: chooses the captions.
+        mineclip_sha256: of its weights file; "": goals are compared by their width alone.
 
     Raises:
-        UserError: no episodes, no goals, no captions, or goals of another width.
+        UserError: no episodes, no goals, no captions, or goals of another MineCLIP.
     """
     texts: dict[str, NDArray[np.float32]] = {}
     rows: list[NDArray[np.float32]] = []
@@ -139,6 +146,14 @@ def make_pairs(
                 where=path,
                 expected=f"width {mineclip.embed_dim}",
                 got=f"width {episode.goals.shape[1]}",
+            )
+        if mineclip_sha256 and episode.mineclip_sha256 not in ("", mineclip_sha256):
+            raise UserError(
+                "This episode's goals are of another MineCLIP.",
+                where=path,
+                expected=f"sha256 {mineclip_sha256[:12]}…",
+                got=f"{episode.mineclip_sha256[:12]}…",
+                todo="name the weights that made the goals (--mineclip), or compute the embeddings anew (--overwrite)",
             )
         episode.check_goals()
         _, own = captions_of(episode.metadata, table, path)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +129,8 @@ def train_prior(
     optimizer = torch.optim.AdamW(prior.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     described = {**settings_dict(PriorSettings, settings), "pairs": len(pairs), "embed_dim": prior.embed_dim}
     described["pairs_sha256"] = pairs.sha256()
+    # Relative to the run's folder, so that both can be moved together.
+    described |= {"output": os.path.relpath(output, run), "half": half}
     folder = RunFolder(run, described, overwrite, output=output, differences=_differences)
     state = PriorResult()
     remove_half_written(output.parent, {output.name})
@@ -155,8 +158,8 @@ def train_prior(
 
 
 def _differences(earlier: Record, now: Record) -> list[str]:
-    """Entries that are not the same; runs of earlier versions recorded the number of pairs, not their content."""
-    return differing_entries({"pairs_sha256": now["pairs_sha256"], **earlier}, now)
+    """Entries that are not the same; runs of earlier versions did not record some of them."""
+    return differing_entries({name: now[name] for name in ("pairs_sha256", "output", "half")} | earlier, now)
 
 
 def _noise(seed: int, epoch: int, batch: int, shape: tuple[int, int]) -> Tensor:

@@ -15,7 +15,7 @@ from steve1.prompts.english import plural, spoken
 _TERMS = Path(__file__).with_name("chinese_terms.yaml")
 _NUMBER = re.compile(r"\d+|[零一二两俩三四五六七八九十百千]+")
 _LATIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-_SIDE, _BY = r"([\d一二两三四五六七八九十]+)", r"\s*(?:[xX×*]|乘以?)\s*"
+_SIDE, _BY = r"(\d+|[一二两三四五六七八九十]+)", r"\s*(?:[xX×*]|乘以?)\s*"
 _SIZE = re.compile(f"{_SIDE}{_BY}{_SIDE}(?:{_BY}{_SIDE})?")
 _DIGITS = {"零": 0, "一": 1, "二": 2, "两": 2, "俩": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
 _ORDINALS = ("", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")

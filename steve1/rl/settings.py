@@ -7,11 +7,12 @@ import math
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from steve1.core.checkpoint_metadata import GOAL_SUFFIX
 from steve1.core.errors import UserError
 from steve1.core.messages import translated
 from steve1.core.paths import output_path, resolve
 from steve1.training.config import KEEPS_REPLAY, LORA_TARGETS, TrainSettings, changed_settings, keeps_by_default
-from steve1.training.finetune_modes import FinetuneModeName
+from steve1.training.finetune_modes import MODES, FinetuneModeName
 
 # These change a run's speed or messages, but not its weights.
 RESUME_IGNORED = frozenset(
@@ -211,8 +212,14 @@ class RlSettings:
             faults.append(f"in_weights must be weights, got the goal file {self.in_weights}")
         if resolve(self.in_weights) == self.training("").out_path:
             faults.append(f"out_weights would replace in_weights ({self.in_weights}): choose another OUT_WEIGHTS")
-        if not Path(self.out_weights).name.endswith((".weights", ".safetensors", ".goal.json")):
-            faults.append(f"out_weights must end in .weights, .safetensors or .goal.json, got {self.out_weights!r}")
+        elif self.overwrite and self.training("").deletes(self.in_weights):
+            faults.append(
+                f"overwrite would delete in_weights ({self.in_weights}), which an earlier run of this name wrote: choose another OUT_WEIGHTS, or copy them to another name first"
+            )
+        mode = MODES.get(self.finetune_mode)
+        endings = (".weights", ".safetensors", *([GOAL_SUFFIX] if mode is not None and mode.adds == "goal" else []))
+        if not Path(self.out_weights).name.endswith(endings):
+            faults.append(f"out_weights must end in {' or '.join(endings)}, got {self.out_weights!r}")
         if faults:
             listed = "".join(f"\n  {number}. {text}" for number, text in enumerate(map(translated, faults), 1))
             raise UserError(f"{len(faults)} of these settings cannot work:{listed}")

@@ -306,7 +306,7 @@ class Learner:
 
     def _backward_keep(self, batch: RolloutBatch) -> dict[str, Tensor]:
         """Add the gradient of the pull towards the starting policy's actions on these episodes."""
-        count = batch.counted.sum()
+        count = batch.counted.sum().clamp(min=1)  # windows of corrections may have no frame that counts
         total = torch.zeros_like(count)
         for chunk, wanted in zip(chunks(self.policy, batch, self._cond_scale), self._start_latents(batch)):
             pull = self._divergence(chunk.latent, wanted, batch.counted[:, chunk.steps] / count)

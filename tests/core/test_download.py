@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from steve1.core.download import Missing, Refused, download
+from steve1.core.download import Busy, Missing, Refused, download
 from steve1.core.errors import UserError
 from tests.core.servers import Faulty, faulty_server
 
@@ -200,5 +200,16 @@ def test_existing_files_are_kept_and_two_processes_do_not_mix(server: Faulty, tm
     assert download(server.url + "/a.bin", tmp_path / "a.bin").read_bytes() == b"mine"
     with open(tmp_path / "b.bin.part", "a+b") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="Another process"):
+        with pytest.raises(Busy, match="Another process"):
             download(server.url + "/a.bin", tmp_path / "b.bin")
+
+
+def test_a_disk_without_locks_takes_downloads(
+    server: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert download(server.url + "/a.bin", tmp_path / "a.bin").read_bytes() == BODY
+    assert "cannot be locked" in caplog.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -130,6 +131,38 @@ def test_another_file_of_the_same_name_is_named(world: Path, part: str) -> None:
         files[part].unlink()
         if part != "model":
             assert again().lines == first.lines, "what is not on this machine cannot be compared"
+
+
+def test_weights_with_one_name_on_disk_are_not_taken_for_one_another(world: Path) -> None:
+    """Episodes lie under names in small letters, so those of "Tuned" would be taken for those of "tuned"."""
+    (world / "other").mkdir()
+    named = world / "other" / "Tuned.weights"
+    named.write_bytes(b"other weights")
+    (world / "other" / "Tuned.weights.json").write_text((world / "tuned.weights.json").read_text())
+    first = dataclasses.replace(settings(world, tasks=("swim",), episodes=1), weights=(str(named),))
+    evaluate(first, injected(("Tuned",)))
+    with pytest.raises(UserError, match="other settings") as fault:
+        evaluate(settings(world, "tuned", tasks=("swim",), episodes=1), injected())
+    assert "name of tuned: Tuned then" in fault.value.got
+
+
+def test_a_film_is_of_the_weights_that_it_is_shown_for(world: Path) -> None:
+    """Names that begin alike, and one with a sign that ends an address."""
+    long = "weights_of_a_run_with_a_rather_long_name_"
+    names = [f"{long}{ending}" for ending in ("b", "c")] + ["dig#2"]
+    for name in names:
+        (world / f"{name}.weights").write_bytes(name.encode())
+        (world / f"{name}.weights.json").write_text((world / "tuned.weights.json").read_text())
+    seen = []
+    for name in names:
+        files = tuple(str(world / f"{part}.weights") for part in dict.fromkeys(("base", names[0], name)))
+        chosen = settings(world, tasks=("swim",), episodes=1, videos=1)
+        report = evaluate(dataclasses.replace(chosen, weights=files), injected(("base", *names)))
+        found = re.findall(r'src="(videos/[^"]+)"', report.paths["html"].read_text())
+        assert found
+        assert all((report.paths["html"].parent / film).is_file() for film in found), "a name is its address as it is"
+        seen += [film for film in found if "-vs-" in film]
+    assert len(set(seen)) == len(seen) == 3
 
 
 def test_an_evaluation_made_before_continues(world: Path) -> None:

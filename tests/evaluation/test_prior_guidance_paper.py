@@ -172,6 +172,22 @@ def test_a_sweep_is_played_drawn_and_stored(world: Path, monkeypatch: pytest.Mon
         sweep_guidance(settings(world, "base", "tuned"), (0.0, 1.0))
 
 
+def test_a_swept_scale_is_stored_beside_weights_that_were_found_elsewhere(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = world / "data" / "weights" / "steve1"
+    folder.mkdir(parents=True)
+    for name in ("base.weights", "base.weights.json"):
+        (world / name).rename(folder / name)
+    monkeypatch.chdir(world)
+    settled = settings(world, tasks=("swim",), episodes=1)
+    settled = dataclasses.replace(settled, weights=("base.weights",))
+    found, paths = sweep_guidance(settled, (0.0,), store=True, inputs=injected(("base@0", "base@6")))
+    assert not (world / "base.weights.json").exists()
+    assert paths["metadata"].resolve() == (folder / "base.weights.json").resolve()
+    assert read_checkpoint_metadata(str(folder / "base.weights")).cond_scale == found["best"]
+
+
 def test_the_papers_prompts_and_their_published_goals(tmp_path: Path) -> None:
     prompts = paper_prompts()
     assert [prompt.name for prompt in prompts] == [

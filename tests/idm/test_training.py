@@ -462,6 +462,10 @@ def test_the_script_and_the_command(folder: Path, tmp_path: Path, capsys: pytest
     assert files.fov == 72
     with pytest.raises(UserError, match="needs --in_model"):
         command.main(dataclasses.replace(args, in_model="", in_weights="x.weights"))
+    before = (tmp_path / "w" / "a.weights").read_bytes()
+    with pytest.raises(UserError, match="out_weights would replace in_weights"):
+        command.main(dataclasses.replace(args, in_weights=args.out_weights, overwrite=True))
+    assert (tmp_path / "w" / "a.weights").read_bytes() == before
 
 
 def test_the_mini_sizes_fit_in_five_megabytes() -> None:

@@ -219,6 +219,38 @@ def test_a_program_that_reads_nothing_any_more_may_still_plan(tmp_path: Path) ->
     planner.close()
 
 
+def test_a_program_s_late_answer_is_no_prompt_of_the_next_episode(tmp_path: Path) -> None:
+    (tmp_path / "plan.py").write_text(
+        "import json, sys\n"
+        "print(json.dumps({'prompt': 'swim'}), flush=True)\n"
+        "for line in sys.stdin:\n"
+        "    print(json.dumps({'prompt': 'explore' if json.loads(line)['tick'] else 'dig dirt'}), flush=True)\n"
+    )
+    planner = open_planner(f"{shlex.quote(sys.executable)} {tmp_path}/plan.py", "swim")
+    now = FakeEnv().reset()
+    try:
+        for _ in range(2):
+            assert planner.reset(*now) == "swim"
+            asked, until = None, time.monotonic() + 120
+            while asked != "explore":
+                asked = planner.step({"camera": np.zeros(2)}, *now)
+                assert time.monotonic() < until
+            while planner._process._prompts.empty():  # type: ignore[attr-defined]  # the answer to the last event
+                assert time.monotonic() < until
+                time.sleep(0.01)
+                planner.step({"camera": np.zeros(2)}, *now)
+    finally:
+        planner.close()
+
+
+def test_a_planner_s_file_may_have_dataclasses(tmp_path: Path) -> None:
+    (tmp_path / "plan.py").write_text(
+        "from __future__ import annotations\nimport dataclasses\n\n@dataclasses.dataclass\nclass Step:\n    prompt: str\n\n"
+        "def plan(event):\n    return Step('explore').prompt\n"
+    )
+    assert history(open_planner(f"{tmp_path}/plan.py:plan", "dig dirt"), 40)[0] == (0, "explore")
+
+
 def test_one_source_of_prompts_at_most() -> None:
     with open_source("", "", "dig dirt", suite()) as source:
         assert source is None

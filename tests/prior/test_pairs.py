@@ -15,9 +15,10 @@ import torch
 from steve1 import actions
 from steve1.commands.train import train_prior
 from steve1.core.errors import UserError
+from steve1.core.files import read_json, write_json
 from steve1.core.paths import ROOT
 from steve1.data.episodes.captions import Captions
-from steve1.data.episodes.episode import Episode, write_goals
+from steve1.data.episodes.episode import Episode, find_episodes, write_goals
 from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.mineclip.config import MineCLIPConfig
 from steve1.mineclip.model import MineCLIP
@@ -119,6 +120,14 @@ def test_pairs_of_other_episodes_are_not_replaced_unasked(dataset: Path, minecli
         assert "--overwrite" in str(caught.value)
     assert load_pairs(args.data).sha256() == first.sha256()
     train_prior.main(dataclasses.replace(args, stride=7, overwrite=True))
+    other = tmp_path / "of another MineCLIP"
+    shutil.copytree(dataset, other)
+    for path in find_episodes(other):
+        metadata = read_json(path / "metadata.json")
+        write_json(path / "metadata.json", metadata | {"mineclip": {"sha256": "0" * 64}})
+    with pytest.raises(UserError, match="another MineCLIP") as caught:
+        train_prior.main(dataclasses.replace(args, dataset_dir=(str(other),)))
+    assert "sha256 " in str(caught.value)
     assert len(load_pairs(args.data)) == 4 * 4
 
 

@@ -143,6 +143,20 @@ def test_other_settings_in_the_same_folder_are_named(tmp_path: Path) -> None:
     train_prior(toy(), tmp_path / "p.safetensors", other, run=tmp_path / "run", overwrite=True)
 
 
+def test_two_outputs_of_one_name_do_not_share_a_folder(tmp_path: Path) -> None:
+    settings = PriorSettings(**{**QUICK.__dict__, "max_epochs": 1})
+    how: dict[str, Any] = {"settings": settings, "run": tmp_path / "run"}
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    train_prior(toy(40), tmp_path / "a" / "p.safetensors", **how)
+    (tmp_path / "b" / "p.safetensors").write_bytes(b"somebody's")
+    with pytest.raises(UserError, match="output: "):
+        train_prior(toy(40), tmp_path / "b" / "p.safetensors", **how)
+    assert (tmp_path / "b" / "p.safetensors").read_bytes() == b"somebody's"
+    with pytest.raises(UserError, match="half: False then, True now"):
+        train_prior(toy(40), tmp_path / "a" / "p.safetensors", half=True, **how)
+
+
 def test_other_pairs_of_the_same_number_are_another_run(tmp_path: Path) -> None:
     settings = PriorSettings(**{**QUICK.__dict__, "max_epochs": 1})
     how: dict[str, Any] = {"output": tmp_path / "p.safetensors", "settings": settings, "run": tmp_path / "run"}
@@ -155,7 +169,11 @@ def test_other_pairs_of_the_same_number_are_another_run(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="pairs_sha256: "):
             train_prior(other, **how)
     record = tmp_path / "run" / "settings.json"
-    earlier = {name: value for name, value in json.loads(record.read_text()).items() if name != "pairs_sha256"}
+    earlier = {
+        name: value
+        for name, value in json.loads(record.read_text()).items()
+        if name not in ("pairs_sha256", "output", "half")
+    }
     record.write_text(json.dumps(earlier))
     assert train_prior(pairs, **how).epoch == 1, "a run of an earlier version, which did not record it"
 

@@ -35,6 +35,8 @@ from steve1.prompts.words import dictionary
         ("铺二十根铁轨", "place 20 rails"),
         # materials, adjectives, sizes
         ("用木头建一座小房子", "build a small house with wood"),
+        ("盖一3x3的房子", "build a three by three house"),
+        ("造两3x3x3的房子", "build two three by three by three houses"),
         ("请帮我建一座石头房子", "build a stone house"),
         ("建一面三格高的墙", "build a wall three blocks tall"),
         ("铺一块三乘三的地板", "build a three by three floor"),

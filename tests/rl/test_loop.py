@@ -321,6 +321,17 @@ def test_what_cannot_work_is_said_before_anything_is_played(make: Make, tmp_path
         make(ray=True).check()
     with pytest.raises(UserError, match="out_weights would replace in_weights"):
         make(out_weights=make().in_weights).check()
+    inside = make().run_dir / "b_best.weights"
+    inside.parent.mkdir(parents=True)
+    shutil.copy(make().in_weights, inside)
+    make(in_weights=str(inside)).check()
+    with pytest.raises(UserError, match="overwrite would delete in_weights"):
+        make(in_weights=str(inside), overwrite=True).check()
+    shutil.rmtree(inside.parent)
+    for ending in (".weights", ".safetensors", ".goal.json"):
+        make(out_weights=f"x{ending}", finetune_mode="goal").check()
+    with pytest.raises(UserError, match=r"must end in \.weights or \.safetensors, got 'x\.goal\.json'"):
+        make(out_weights="x.goal.json").check()
     with pytest.raises(UserError, match="no such reward"):
         Run(make(reward="dig_dert"))
     assert "16 episodes" in Run(make()).inputs.estimate().text()

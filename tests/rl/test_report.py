@@ -115,6 +115,12 @@ def test_a_healthy_run_is_told_so() -> None:
     assert "OUT_WEIGHTS=b_placebo.weights" in said(advice["control"])
 
 
+def test_a_goal_is_evaluated_and_controlled_under_its_own_name() -> None:
+    advice = found(settings={"finetune_mode": "goal", "out_weights": "x/b.weights"})
+    assert "--weights a.weights x/b.goal.json --tasks" in said(advice["measure_it"])
+    assert "OUT_WEIGHTS=x/b_placebo.goal.json" in said(advice["control"])
+
+
 @pytest.mark.parametrize("key", SHAPES)
 def test_each_finding_and_what_it_says(key: str) -> None:
     advice = found(**SHAPES[key])

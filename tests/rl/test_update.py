@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from steve1.rl import passes
 from steve1.rl.keep import OldEpisodes, PlayedPrompts
 from steve1.rl.passes import latents_of
 from steve1.rl.plan import FIRST_PRIOR_SEED, PRIOR_SEEDS, plan_iteration
-from steve1.rl.rollouts import figures_of, permuted, speed_of, tag_of
+from steve1.rl.rollouts import RolloutBatch, batch_of, figures_of, permuted, speed_of, tag_of
 from steve1.rl.settings import RlSettings
 from steve1.rl.update import Learner
 from steve1.rl.weights import EQUAL, NO_SUCCESS, TIED
@@ -154,6 +155,25 @@ def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
     found._step(judged, [2, 3], 0.0, 0, 0)
     assert any(not torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+def test_old_episodes_without_a_frame_to_imitate_stop_no_update() -> None:
+    """Windows of corrections may hold nothing but what a policy played before somebody took over."""
+
+    class Context:
+        imitates, pulls = True, True
+
+        def batch(self, part: list[int], iteration: int, epoch: int, device: torch.device) -> RolloutBatch:
+            batch = batch_of([episodes()[0]] * len(part), device)
+            nothing = torch.zeros_like(batch.counted)
+            return dataclasses.replace(batch, counted=nothing, moves=nothing)
+
+    found = learner(method="group")
+    found._keep = Context()  # type: ignore[assignment]
+    before = [tensor.detach().clone() for tensor in found._trained]
+    figures = found.learn(found.judge(episodes(), 0), 0, 0.0)
+    assert np.isfinite([figures[name] for name in ("keep_kl", "replay_loss", "gradient_norm")]).all()
+    assert any(not torch.equal(tensor, now) for tensor, now in zip(before, found._trained))
 
 
 def test_nothing_is_learned_from_equal_failures_whatever_the_rounding() -> None:

@@ -157,6 +157,20 @@ def test_merged_weights_and_the_adapter_are_the_same_policy(settings: Make, tiny
     assert chosen.out_path.read_bytes() == before
 
 
+def test_a_merged_adapter_replaces_no_other_weights(settings: Make, tiny: Path, tmp_path: Path) -> None:
+    chosen = settings(**{**SMALL, **LORA})
+    finetune(chosen)
+    files = (tiny / "tiny.model", tiny / "tiny.weights", adapter_path(chosen.out_path))
+    path = merged(*files, tmp_path / "w")
+    assert read_checkpoint_metadata(path).hashes["weights"] == sha256_file(path)
+    assert read_checkpoint_metadata(path).cond_scale == read_checkpoint_metadata(chosen.out_path).cond_scale
+    assert merged(*files, tmp_path / "w") == path, "its own file is written again"
+    path.write_bytes(b"weights that took days")
+    with pytest.raises(UserError, match="Other weights lie"):
+        merged(*files, tmp_path / "w")
+    assert path.read_bytes() == b"weights that took days"
+
+
 def test_the_narrow_way_gives_the_same_as_the_merged_matrix(settings: Make, tiny: Path) -> None:
     policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
     apply_mode(policy, settings(**{**LORA, "lora_targets": "attention,mlp,action_heads,goal,lastlayer"}))

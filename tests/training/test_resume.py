@@ -21,6 +21,7 @@ from steve1.core.files import read_json, write_json
 from steve1.core.run_folder import Record
 from steve1.data.episodes.episode import write_goals
 from steve1.data.episodes.parts import fingerprint
+from steve1.training import loop
 from steve1.training.checkpoint.run_folder import claim_run_folder, describe_run
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
@@ -250,6 +251,28 @@ def test_a_best_of_other_validation_windows_is_not_compared_with(
     assert result.best_score is not None
     assert result.best_score > 0.001
     assert "they are chosen anew" in capsys.readouterr().out
+
+
+@pytest.mark.e2e
+def test_the_best_score_belongs_to_the_best_file(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed run leaves weights better than those of its resume point, and then goes another way; or they are removed."""
+    losses = iter([9.9, 3.0, 2.5, 2.0, 1.5])
+    monkeypatch.setattr(loop, "validate", lambda *_: {"loss": next(losses)})
+    chosen = settings(val_freq=1, save_every=3)
+    with pytest.raises(Crash):
+        finetune(chosen, hooks=crash_at(4))
+    monkeypatch.setattr(loop, "validate", lambda *_: {"loss": 2.2})
+    other = dataclasses.replace(chosen, learning_rate=1e-4, force_resume=True)
+    result = finetune(other)
+    best = read_json(chosen.run_dir / "result.json")["best_step"]
+    assert result.best_score == 2.2
+    assert best == 4
+    assert result.best_weights is not None
+    final = weights_of(chosen.out_path)
+    assert any(not np.array_equal(value, final[name]) for name, value in weights_of(result.best_weights).items())
+    result.best_weights.unlink()
+    (chosen.run_dir / result.best_weights.name).unlink()
+    assert finetune(dataclasses.replace(other, force_resume=False)).best_weights is None
 
 
 @pytest.mark.e2e

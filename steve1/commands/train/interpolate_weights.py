@@ -13,7 +13,11 @@ from pathlib import Path
 
 import torch
 
-from steve1.core.checkpoint_metadata import read_checkpoint_metadata, write_checkpoint_metadata
+from steve1.core.checkpoint_metadata import (
+    checkpoint_metadata_path,
+    read_checkpoint_metadata,
+    write_checkpoint_metadata,
+)
 from steve1.core.device import choose_precision
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, atomic_path, check_writable, sha256_file, write_json
@@ -28,6 +32,7 @@ from steve1.training.checks import faults
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks, local_device
 from steve1.training.logging.pictures import line_plot
+from steve1.training.report.card import owner_of
 from steve1.training.trainable import ADAPTER_SUFFIX, merge_adapter
 from steve1.training.validate import validate
 
@@ -147,7 +152,7 @@ def merged(model: Path, base: Path, adapter: Path, folder: Path) -> Path:
     """The base with an adapter merged into it, written to `folder`.
 
     Raises:
-        UserError: the adapter was made for other weights.
+        UserError: the adapter was made for other weights, or others lie where the merged ones go.
     """
     policy = load_policy(model, base)
     wanted = merge_adapter(policy, adapter)
@@ -160,15 +165,21 @@ def merged(model: Path, base: Path, adapter: Path, folder: Path) -> Path:
         )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / (adapter.name.removesuffix(ADAPTER_SUFFIX) + ".weights")
-    if path.exists() and path.parent.samefile(adapter.parent):
+    known = read_checkpoint_metadata(path).hashes if path.exists() else {}
+    if path.exists() and not ("adapter" in known and known.get("weights") == sha256_file(path)):
         raise UserError(
-            "The weights of the training that made this adapter lie there and would be replaced.",
+            "The weights of the training that made this adapter lie there and would be replaced."
+            if path.parent.samefile(adapter.parent)
+            else "Other weights lie where the merged ones go, and would be replaced.",
             where=display(path),
             todo="choose another --out_dir, or take them: --tuned",
         )
     with atomic_path(path) as part:
         save_weights(policy, part)
-    write_checkpoint_metadata(path, read_checkpoint_metadata(base))
+    owner = owner_of(adapter)  # what it was trained for; the base may be played with another guidance
+    metadata = read_checkpoint_metadata(owner if checkpoint_metadata_path(owner).exists() else base)
+    hashes = {"base": wanted, "adapter": sha256_file(adapter), "weights": sha256_file(path)}
+    write_checkpoint_metadata(path, dataclasses.replace(metadata, hashes=hashes))
     return path
 
 

@@ -67,6 +67,8 @@ def main(args: Args) -> None:
     if output.suffix not in (".weights", ".safetensors"):
         expected = ".weights or .safetensors"
         raise UserError("This is not a name for weights.", where="--out_weights", expected=expected, got=output.name)
+    if args.in_weights and resolve(args.in_weights).resolve() == output.resolve():
+        raise UserError(f"out_weights would replace in_weights ({args.in_weights}): choose another OUT_WEIGHTS")
     run = output_path(args.checkpoint_dir) / output.stem
     check_writable(output, run)
     if args.in_weights and not args.in_model:

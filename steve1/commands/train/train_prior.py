@@ -104,9 +104,10 @@ def _make_pairs(args: Args) -> tuple[Pairs, str]:
     mineclip = load_mineclip(resolve(args.mineclip), config)
     table = read_captions(resolve(args.captions) if args.captions else TABLE)
     folders = [resolve(folder) for folder in args.dataset_dir]
-    pairs, path = make_pairs(folders, mineclip, table, stride=args.stride, seed=args.seed), output_path(args.data)
+    made_by, path = sha256_file(resolve(args.mineclip)), output_path(args.data)
+    pairs = make_pairs(folders, mineclip, table, stride=args.stride, seed=args.seed, mineclip_sha256=made_by)
     if path.exists() and not args.overwrite and load_pairs(path).sha256() != pairs.sha256():
         raise UserError("This file holds other pairs.", where=path, todo="choose another --data, or add --overwrite")
     save_pairs(pairs, path)
     print(translated(f"wrote {len(pairs)} pairs to {display(path)}"))
-    return pairs, sha256_file(resolve(args.mineclip))
+    return pairs, made_by

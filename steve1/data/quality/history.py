@@ -6,6 +6,7 @@ Episodes from MineStudio's stores have events in their metadata instead: what wa
 
 from __future__ import annotations
 
+import glob
 import itertools
 from collections import defaultdict
 from dataclasses import dataclass
@@ -90,18 +91,22 @@ def _recording(path: Path, metadata: dict[str, Any], recordings: Path | None) ->
             got=str(source),
         )
     video = resolve(source)
-    if not actions_of(video).is_file() and recordings is not None:
-        video = next((p for p in sorted(recordings.rglob(video.name)) if actions_of(p).is_file()), video)
-    ticks = actions_of(video)
-    if not ticks.is_file():
+    # Several folders may have a recording of this name: the one with the episode's ticks is meant.
+    moved = sorted(recordings.rglob(glob.escape(video.name))) if recordings is not None else []
+    found = [place for place in (video, *moved) if actions_of(place).is_file()]
+    ticks = actions_of(found[0] if found else video)
+    if not found:
         raise UserError(
             "The recording of this episode is gone, and only its ticks tell what happened.",
             where=path,
             expected=ticks,
             todo="name the folder of recordings with --recordings, or download them again with KEEP_RECORDINGS=1",
         )
-    wanted = (metadata.get("sha256") or {}).get(ticks.name)
-    if wanted and sha256_file(ticks) != wanted:
+    hashes = metadata.get("sha256") or {}
+    wanted = hashes.get(ticks.name)
+    same = (place for place in found if sha256_file(actions_of(place)) == hashes.get(actions_of(place).name))
+    video = next(same, found[0]) if wanted else found[0]
+    if wanted and sha256_file(actions_of(video)) != wanted:
         raise UserError(
             "The recording is not the one that this episode was made from.",
             where=ticks,

@@ -10,7 +10,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ _RECORDER_HEIGHT = 720
 POLICY, DISTURBANCE = "policy", "disturbance"
 #: as `who` of a tick, imitated as any other word is: who acts when the policy does not
 PERSON, PLAYER = "person", "player"
+#: in the options of a downloaded recording: the recorder's version, which the index's paths name
+VERSION = "recorder_version"
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ class ContractorRecording(Recording):
                     lonely.append((path, f"actions without a video: {video.name} is missing"))
             elif ticks in files:
                 version = version_in(path.relative_to(tree.root.parent).parts[:-1])
-                found.append(cls(tree.name_of(path.with_suffix("")), path, version))
+                recording = cls(tree.name_of(path.with_suffix("")), path, version)
+                # What was downloaded lies in a folder that does not name it; its options do.
+                found.append(replace(recording, version=version or str(recording.options.get(VERSION) or "")))
             elif ticks not in odd:
                 why = f"a video without actions: {ticks.name} is missing, and training needs what was pressed at each frame (SOURCE=videos labels it)"
                 lonely.append((path, why))
@@ -113,7 +117,9 @@ class ContractorRecording(Recording):
             actions, keep = act.from_contractor(
                 ticks,
                 camera_rounding,
-                recorder_version=self.version,
+                recorder_version=self.version
+                if self.may_stick
+                else "",  # a folder such as "6.8" may be named after a day
                 esc_as_inventory=esc_as_inventory,
                 may_stick=self.may_stick,
             )

@@ -7,12 +7,13 @@ import logging
 import os
 import re
 import tempfile
+import time
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from steve1.core.download import download
+from steve1.core.download import Busy, download
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json
 from steve1.core.messages import some
@@ -107,10 +108,10 @@ def _fetched(address: str, folder: Path) -> Path:
     """A downloaded index. The published ones never change; another is fetched anew, and its copy is used where that fails."""
     name = PurePosixPath(urllib.parse.urlsplit(address).path)
     if address in INDEXES.values():
-        return download(address, folder / name.name)
+        return _once(address, folder / name.name)
     kept = folder / f"{name.stem[:80] or 'index'}-{hashlib.sha256(address.encode()).hexdigest()[:12]}.json"
     if not kept.exists():
-        return download(address, kept)
+        return _once(address, kept)
     try:
         with tempfile.TemporaryDirectory() as fresh:
             content = download(address, Path(fresh) / "index.json", attempts=2).read_bytes()
@@ -119,6 +120,15 @@ def _fetched(address: str, folder: Path) -> Path:
     except UserError as fault:
         _log.warning("%s: %s The copy of an earlier run is used: %s", address, fault.one_line, display(kept))
     return kept
+
+
+def _once(address: str, path: Path) -> Path:
+    """The index at `path`, downloaded by this process, or by another shard that began before."""
+    while True:
+        try:
+            return download(address, path)
+        except Busy:
+            time.sleep(0.5)
 
 
 def _names_in(pattern: str) -> set[str] | None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1 import actions as act
-from steve1.data.episodes.episode import Episode, find_episodes
+from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.registry import format_of
 from steve1.data.episodes.parts import ACTIONS, ACTIONS_PICKLE, PACK, events_of, unknown_buttons
 from steve1.data.media.video import FPS
@@ -40,11 +40,11 @@ class EpisodeFolder(Recording):
 
     @classmethod
     def find(cls, tree: Tree) -> Found:
-        folders = {path for parent in tree.folders for path in find_episodes(parent)}
+        folders = set(tree.folders)
         found: list[Recording] = []
         lonely: list[tuple[Path, str]] = []
         own: set[Path] = set()
-        for path in sorted(folders | {tree.root}):
+        for path in sorted(folders):
             kind = format_of(path)
             if kind is None:
                 continue

@@ -14,12 +14,13 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExe
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from steve1.actions.contractor import GUI_SCALE
 from steve1.core.download import Missing, download, give_up
 from steve1.core.errors import UserError
 from steve1.core.executor.pool import end_pool, process_pool
-from steve1.core.files import remove, remove_half_written
+from steve1.core.files import remove, remove_half_written, write_json
 from steve1.core.messages import message, progress
-from steve1.data.recordings.contractor import ContractorRecording
+from steve1.data.recordings.contractor import VERSION, ContractorRecording
 from steve1.data.recordings.contractor_index import Entry
 from steve1.data.recordings.convert import ConvertSettings, convert_recording
 from steve1.data.recordings.shards import WHOLE, Shard, alone_in, cluster_resources, ray_results
@@ -180,13 +181,25 @@ class _Job:
             except UserError as fault:
                 return Result(entry.relpath, "failed", fault.one_line)
             with contextlib.suppress(UserError):
-                self._get(entry, "-options.json", downloaded)
+                with contextlib.suppress(Missing):
+                    self._get(entry, "-options.json", downloaded)
+                self._note_version(recording, downloaded)
         if converters is None:
             result = convert_recording(recording, self.output, self.convert, self._go_on)
         else:
             result = converters.submit(convert_recording, recording, self.output, self.convert).result()
         result.recording = entry.relpath
         return result
+
+    def _note_version(self, recording: ContractorRecording, downloaded: list[Path]) -> None:
+        """Write a version that changes the actions into the options of a recording that is kept, for later conversions of its folder."""
+        path = self.recordings / f"{recording.name}-options.json"
+        if not (self.fetch.keep_recordings and recording.version in GUI_SCALE and recording.video in downloaded):
+            return
+        if path.exists() and (path not in downloaded or not recording.options):  # the user's own, or damaged
+            return
+        write_json(path, recording.options | {VERSION: recording.version})
+        downloaded += [] if path in downloaded else [path]
 
     def _get(self, entry: Entry, ending: str, downloaded: list[Path]) -> None:
         path = self.recordings / f"{entry.name}{ending}"

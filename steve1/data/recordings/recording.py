@@ -46,12 +46,13 @@ class Tree:
                 self.odd.append((folder, "a link to a folder that is searched already"))
                 continue
             seen.add(folder.resolve())
-            self.folders.append(folder)
             try:
                 names = sorted(entry.name for entry in os.scandir(folder))
+                os.stat(os.path.join(folder, "."))  # names alone may be readable
             except OSError as fault:
                 self.odd.append((folder, f"a folder that cannot be read: {fault.strerror}"))
                 continue
+            self.folders.append(folder)
             for path in (folder / name for name in names if not name.startswith(".")):
                 if self._add(path):
                     waiting.append(path)

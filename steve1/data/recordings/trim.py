@@ -18,6 +18,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import atomic_file, read_json, sha256_file, write_json
 from steve1.core.messages import translated
@@ -26,10 +28,12 @@ from steve1.core.reading.contents import read_text
 from steve1.data.media.video import VideoWriter
 from steve1.data.recordings.contractor import ContractorRecording, parsed_ticks, version_in
 from steve1.data.recordings.pairing import Pairing, pair
-from steve1.data.recordings.recording import Recording
+from steve1.data.recordings.recording import Recording, Timing
 
 #: first word of a header line
 _HEADER = {"recording", "name", "video", "file"}
+#: seconds by which a container may round the time of a frame
+_ROUNDED = 1e-3
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,12 @@ class Moment:
     seconds: float = 0.0
     frame: int = -1
 
-    def number(self, rate: float, video_fps: float | None = None) -> int:
-        """The frame shown then, of frames at `rate` per second; a frame of the video (at `video_fps`) becomes the next one."""
+    def number(self, rate: float, video_fps: float | None = None, timing: Timing | None = None) -> int:
+        """The frame shown then, of frames at `rate` per second, or by their own times; a frame of the video (at `video_fps`) becomes the next one."""
+        if self.frame < 0 and timing is not None and self.seconds < timing.duration - _ROUNDED:
+            return max(0, int(np.searchsorted(timing.seconds, self.seconds + _ROUNDED, side="right")) - 1)
+        if self.frame < 0 and timing is not None:
+            return len(timing.seconds) + math.floor((self.seconds - timing.duration) * timing.rate + _ROUNDED)
         if self.frame < 0:
             # A frame is shown until the next one begins; the tolerance is for 0.15 s, which is 3 frames less a rounding error.
             return math.floor(self.seconds * rate + 1e-6)
@@ -187,12 +195,15 @@ def plan_cuts(recording: ContractorRecording, clips: Sequence[Clip], output_dir:
     ticks = recording.read_ticks()
     pairing, n_ticks = pair(recording, ticks, source_fps), len(ticks.actions)
     fps, video_fps, skipped = pairing.rates.ticks, pairing.rates.video, pairing.skipped
+    # With a tick for each frame, the video's own times say which one a player shows then: it may stall, or run at 20.8 a second.
+    timing = None if source_fps or fps != video_fps else recording.timing
     named = version_in([output_dir.name]) == recording.version
     folder = output_dir if named else output_dir / recording.version
     spans = []
     for clip in clips:
-        start = clip.start.number(fps, video_fps) - skipped
-        stop = n_ticks if clip.stop is None else clip.stop.number(fps, video_fps) - skipped
+        start = clip.start.number(fps, video_fps, timing) - skipped
+        # Up to the end: of the video, where that ends before its ticks.
+        stop = len(pairing.frames) if clip.stop is None else clip.stop.number(fps, video_fps, timing) - skipped
         if start < 0:
             got = f"{-start} frames before"
             raise UserError("This clip starts before the recording's first tick.", where=clip.where, got=got)

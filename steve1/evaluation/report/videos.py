@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from steve1.core.messages import message
+from steve1.core.paths import slug
 from steve1.evaluation.runner.plan import Plan
 from steve1.evaluation.statistics.summary import Lines, own_row
 from steve1.evaluation.tasks.suite import Task
@@ -13,7 +16,7 @@ from steve1.rollout.video import Panel, side_by_side
 def films(plan: Plan, lines: Lines) -> dict[str, str]:
     """The plan's side-by-side videos, of targets first, those that exist kept: {caption: path relative to the run's folder}."""
     found: dict[str, str] = {}
-    who = "-vs-".join(policy.name.replace("/", "-").replace(":", "-") for policy in plan.policies)[:80]
+    who = _names(plan)
     for task in sorted(plan.tasks, key=lambda task: task.name not in plan.targets):
         prompt = next((row.prompt for row in plan.rows if row.task == task.name), task.name)
         for number in range(plan.settings.videos):
@@ -25,6 +28,12 @@ def films(plan: Plan, lines: Lines) -> dict[str, str]:
                 side_by_side(panels, plan.folder / name, heading=f"{prompt}   (episode {number})")
             found[message("film", task=task.name, number=number)] = name
     return found
+
+
+def _names(plan: Plan) -> str:
+    """The policies as part of a film's name. Long names are cut, so a digest tells them from others that begin alike, whose film is another one."""
+    names = "-vs-".join(policy.name for policy in plan.policies)
+    return slug(names) if len(names) <= 60 else f"{slug(names)[:70]}-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
 
 
 def _panels(plan: Plan, lines: Lines, task: Task, number: int) -> list[Panel]:

@@ -16,6 +16,7 @@ from typing import Any
 from steve1.core.errors import UserError
 from steve1.core.files import write_json
 from steve1.core.messages import translated
+from steve1.core.paths import slug
 
 # More of these only adds lines; any other change would mix two experiments.
 _GROWING = {"episodes", "tasks", "videos", "similarity"}
@@ -114,8 +115,9 @@ class EpisodeLog:
 def _changes(name: str, then: Any, now: Any) -> list[str]:
     """How a setting differs; policies, tasks and prompts that only one of the two has are no difference."""
     if name == "contestants":
-        known = {facts["name"]: facts for facts in then or ()}
-        return [line for facts in now or () for line in _policy_changes(known.get(facts["name"], facts), facts)]
+        # By their names on disk: episodes of "Tuned" would be taken for those of "tuned".
+        known = {slug(facts["name"]): facts for facts in then or ()}
+        return [line for facts in now or () for line in _policy_changes(known.get(slug(facts["name"]), facts), facts)]
     if name == "prompts":
         known = then or {}
         return [

@@ -167,8 +167,9 @@ class Task:
 
     @property
     def lower_is_better(self) -> bool:
-        """Whether its measure is to be small, as the rule for success bounds it from above."""
-        return any(rule.kind == self.measure.kind and rule.at_most is not None for rule in self.success.rules)
+        """Whether its measure is to be small, as a rule for success bounds the same number from above."""
+        counted = (self.measure.kind, self.measure.parameters)
+        return any((rule.kind, rule.parameters) == counted and rule.at_most is not None for rule in self.success.rules)
 
     @property
     def beginning(self) -> tuple[Hashable, ...]:
@@ -248,9 +249,10 @@ class Suite:
         What this machine's game cannot offer is left out with a warning where a group was named.
 
         Raises:
-            UserError: an unknown name, or a task named by itself that is not available (says what to install).
+            UserError: an unknown name, a task named by itself that is not available (says what to install), or nothing left.
         """
         chosen: dict[str, Task] = {}
+        reason = ""
         for name in names or ("all",):
             level = re.fullmatch(r"level(\d+)", name, re.IGNORECASE)
             if name != "all" and not level:
@@ -272,6 +274,8 @@ class Suite:
                     _log.warning("the task %s is not available here: %s", task.name, reason)
                 else:
                     chosen[task.name] = task
+        if not chosen:
+            raise UserError("No task of this choice is available here.", where=self.path, got=reason)
         return list(chosen.values())
 
 

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import itertools
 import math
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -27,7 +28,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import sha256_file, write_json
 from steve1.core.frames import AGENT_SIZE
 from steve1.core.paths import display
-from steve1.core.run_folder import RunFolder, settings_dict
+from steve1.core.run_folder import Record, RunFolder, differing_entries, settings_dict
 from steve1.core.seeds import integer
 from steve1.data.loading.batches import explain_dead_workers, loaded
 from steve1.idm.config import IdmConfig, write_idm_model
@@ -134,8 +135,10 @@ def train_idm(
         "model": start.config.to_model()["model"],
         "in_weights_sha256": sha256_file(start.weights) if start.weights else None,
         "episodes": sorted(each.episode.path.name for each in [*train, *val]),
+        "output": os.path.relpath(output, run),  # so that both can be moved together
     }
-    with contextlib.closing(RunFolder(run, record, overwrite, output=output)) as folder, explain_dead_workers():
+    opened = RunFolder(run, record, overwrite, output=output, differences=_differences)
+    with contextlib.closing(opened) as folder, explain_dead_workers():
         groups = parameter_groups(model, settings.weight_decay)
         optimizer = torch.optim.AdamW(groups, settings.learning_rate, fused=True)
         result = IdmResult()
@@ -204,6 +207,11 @@ class _Shown:
         for name, value in found.state_dict().items():
             value.lerp_(trained[name], 1 - self._share)
         return found
+
+
+def _differences(earlier: Record, now: Record) -> list[str]:
+    """Entries that are not the same; runs of earlier versions did not record their output."""
+    return differing_entries({"output": now["output"]} | earlier, now)
 
 
 @torch.no_grad()

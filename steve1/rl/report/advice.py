@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from steve1.core.checkpoint_metadata import GOAL_SUFFIX
 from steve1.core.messages import plural
 from steve1.reporting.numbers import percent
 from steve1.rl.report.findings import Change, RlRun
@@ -236,5 +238,6 @@ def result(run: RlRun) -> Findings:
     yield finding("measure_it", evaluate=run.evaluation)
     success = run.success()
     if success is not None and success.rose and not run.setting("placebo"):
-        stem, dot, ending = run.weights.rpartition(".")
-        yield finding("control", placebo=run.command(placebo=True, out_weights=f"{stem}_placebo{dot}{ending}"))
+        ending = GOAL_SUFFIX if run.weights.endswith(GOAL_SUFFIX) else Path(run.weights).suffix
+        other = f"{run.weights.removesuffix(ending)}_placebo{ending}"
+        yield finding("control", placebo=run.command(placebo=True, out_weights=other))

@@ -15,6 +15,7 @@ from steve1.core.run_folder import CURVES_FILE, SETTINGS_FILE
 from steve1.evaluation.statistics.tests import wilson, worth
 from steve1.rl.settings import RlSettings
 from steve1.training.checkpoint.run_folder import RESULT_FILE
+from steve1.training.config import TrainSettings
 from steve1.training.finetune_modes import MODES
 from steve1.training.logging.scalars import Curves
 from steve1.training.report.advising import RecordedRun, command_line, next_name
@@ -92,8 +93,11 @@ class RlRun(RecordedRun):
 
     @property
     def weights(self) -> str:
-        """The weights that the run has written; "" before."""
-        return str(self.setting("out_weights")) if self.result else ""
+        """The weights, or the goal file, that the run has written; "" before."""
+        if not self.result:
+            return ""
+        named = TrainSettings(out_weights=str(self.setting("out_weights")), finetune_mode=self.setting("finetune_mode"))
+        return str(Path(named.out_weights).with_name(named.name + named.suffix))
 
     @property
     def evaluation(self) -> str:

@@ -64,6 +64,8 @@ class TrainState:
     best_score: float | None = None
     """What the best weights are best in: a validation loss, or its sum with the retention loss."""
     best_step: int = 0
+    best_sha256: str = ""
+    """Of the file of the best weights, known to the first process; "" in resume points of earlier versions."""
     judged_by: str = ""
     """Which validation the score is of (`run_folder.judged_by`); "" in resume points of earlier versions."""
     validations_since_best: int = 0
@@ -96,9 +98,14 @@ class TrainState:
         """Validate so from now on; True where the best so far was chosen by another validation, and is forgotten."""
         other = self.best_score is not None and self.judged_by not in ("", validation)
         if other:
-            self.best_score, self.best_step, self.validations_since_best = None, 0, 0
+            self.forget_best()
+            self.validations_since_best = 0
         self.judged_by = validation
         return other
+
+    def forget_best(self) -> None:
+        """The next validation is the best so far."""
+        self.best_score, self.best_step, self.best_sha256 = None, 0, ""
 
 
 class Checkpointer:
@@ -132,6 +139,8 @@ class Checkpointer:
         """Save the present weights as the best so far."""
         with self._stage():
             self._write_weights("best", state)
+            if self._ranks.is_main:
+                state.best_sha256 = sha256_file(self.weights_path("best"))
 
     def finish(self, state: TrainState) -> tuple[Path, Path | None]:
         """Give the latest weights the name OUT_WEIGHTS, with the best ones beside them; returns both paths.
@@ -273,6 +282,11 @@ class Checkpointer:
             state.group, state.chunk, state.recurrent = state.group + 1, 0, []
         state.group, state.windows_per_group = -(-state.group * then // per_group), per_group
         state.recurrent = [each.to(self._ranks.device) for each in state.recurrent]
+        # A run that was killed may have written better ones after this point, and somebody may have removed them.
+        best = self.weights_path("best")
+        known = best.is_file() and state.best_sha256 in ("", sha256_file(best))
+        if state.best_score is not None and not self._ranks.of_main([int(known)])[0]:
+            state.forget_best()
         return state
 
 

@@ -150,6 +150,20 @@ def test_episodes_whose_recording_is_gone_or_another(tmp_path: Path, capsys: pyt
     assert "1 of 5 episodes kept" in text
 
 
+def test_moved_recordings_of_one_name_are_told_apart_by_their_ticks(tmp_path: Path) -> None:
+    """Also one whose name would be a pattern, and one beside which another lies at the old place."""
+    for place, dirt in (("s1/000", 1), ("s2/000", 2), ("s3/my [1]", 3)):
+        path = Path(place)
+        make_recording(tmp_path / "in" / path.parent, path.name, [row(n, 64 + dirt * n) for n in range(40)])
+    folder = tmp_path / "ds"
+    assert convert_folder(tmp_path / "in", folder, ConvertSettings()).count("converted") == 3
+    shutil.move(str(tmp_path / "in"), str(tmp_path / "moved"))
+    make_recording(tmp_path / "in" / "s2", "000", [row(n) for n in range(40)])
+    for name, dirt in (("s1_000", 1), ("s2_000", 2), ("s3_my [1]", 3)):
+        found = read_history(folder / name, tmp_path / "moved").items
+        assert found["dirt"][39] == 64 + 39 * dirt
+
+
 def test_recorders_that_write_no_inventory(tmp_path: Path) -> None:
     rows = [tick(n) for n in range(40)]
     for one in rows:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -34,6 +37,49 @@ from tests.goldens import golden_arrays
 
 def converted(tmp_path: Path, **settings: Any) -> Summary:
     return convert_folder(tmp_path / "in", tmp_path / "out", ConvertSettings(**settings))
+
+
+def test_own_recordings_are_not_scaled_by_their_folders_name(tmp_path: Path) -> None:
+    """A folder named "6.8" may be of the eighth of June; only the contractors' recorder of that version doubles the pointer's moves."""
+    for folder in ("6.8", "later"):
+        make_recording(tmp_path / "in" / folder, f"in_{folder}", [tick(n, isGuiOpen=True) for n in range(40)])
+        options = {"format": "steve1-recording-1"}
+        (tmp_path / "in" / folder / f"in_{folder}-options.json").write_text(json.dumps(options))
+    make_recording(tmp_path / "in" / "6.8", "contractor", [tick(n, isGuiOpen=True) for n in range(40)])
+    found = {each.name.split("/")[-1]: each for each in find_recordings(tmp_path / "in")[0]}
+    own, later, other = (
+        next(each for name, each in found.items() if name.endswith(end)).read_ticks().actions[0]["camera"]
+        for end in ("in_6.8", "in_later", "contractor")
+    )
+    assert np.allclose(own, later)
+    assert not np.allclose(own, other)
+
+
+@pytest.mark.parametrize("refused", ["listed", "looked into"])
+def test_a_folder_that_cannot_be_read_is_named_and_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    """`lost+found` of a disk, for example. Root reads everything, so the refusal is made up."""
+    make_recording(tmp_path / "in", "rec", 40)
+    closed = tmp_path / "in" / "lost+found"
+    closed.mkdir()
+    original = {"scandir": os.scandir, "stat": os.stat}
+
+    def refuse(name: str, path: Any = ".", *rest: Any, **more: Any) -> Any:
+        if isinstance(path, str | Path) and (
+            (Path(path) == closed and name == "scandir") or closed in Path(path).parents
+        ):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        if isinstance(path, str | Path) and str(path) == f"{closed}/.":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return original[name](path, *rest, **more)
+
+    for name in ("stat",) if refused == "looked into" else ("scandir", "stat"):
+        monkeypatch.setattr(os, name, functools.partial(refuse, name))
+    found, lonely = find_recordings(tmp_path / "in")
+    monkeypatch.undo()
+    assert [each.name for each in found] == ["rec"]
+    assert [(path, why.split(":")[0]) for path, why in lonely] == [(closed, "a folder that cannot be read")]
 
 
 def by_name(summary: Summary) -> dict[str, Any]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import http.server
 import json
 import shutil
 import subprocess
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,9 +23,10 @@ from steve1.core.paths import ROOT
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.recordings.contractor_index import INDEXES, read_index
 from steve1.data.recordings.convert import ConvertSettings
+from steve1.data.recordings.convert_folder import convert_folder
 from steve1.data.recordings.fetch import FetchSettings, fetch_and_convert
-from tests.core.servers import faulty_server
-from tests.data.makers import make_recording
+from tests.core.servers import faulty_server, running
+from tests.data.makers import make_recording, tick
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +139,41 @@ def test_kept_recordings_stay_when_the_run_is_repeated_without_keeping(published
     assert set(kept) == names | {"quiet-fox-c3-options.json"}  # no .part of options that the server does not have
     assert fetch(tmp_path, entries).count("exists") == 3
     assert contents(tmp_path / "rec") == kept
+
+
+def test_kept_recordings_convert_again_to_the_same_actions(tmp_path: Path) -> None:
+    """The index's path names the recorder's version, by which moves in menus are scaled; the kept files lie elsewhere."""
+    make_recording(tmp_path / "server" / "data" / "6.8", "fox", [tick(n, isGuiOpen=True) for n in range(40)])
+    index = tmp_path / "server" / "index.json"
+    index.write_text(json.dumps({"basedir": ".", "relpaths": ["data/6.8/fox.mp4"]}))
+    assert fetch(tmp_path, read_index(str(index), tmp_path), keep_recordings=True).count("converted") == 1
+    assert convert_folder(tmp_path / "rec", tmp_path / "again", ConvertSettings()).count("converted") == 1
+    first, again = (Episode(tmp_path / name / "fox") for name in ("out", "again"))
+    assert first.metadata["recorder_version"] == again.metadata["recorder_version"] == "6.8"
+    assert first.actions() == again.actions()
+
+
+def test_two_shards_fetch_one_index(tmp_path: Path) -> None:
+    index = json.dumps({"basedir": "https://x", "relpaths": ["one.mp4"]}).encode()
+    begun = threading.Event()
+
+    class Slow(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *args: Any) -> None:
+            return
+
+        def do_GET(self) -> None:
+            begun.set()
+            time.sleep(1)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(index)))
+            self.end_headers()
+            self.wfile.write(index)
+
+    with running(Slow) as url, ThreadPoolExecutor(2) as shards:
+        first = shards.submit(read_index, f"{url}/index.json", tmp_path)
+        assert begun.wait(60)
+        second = shards.submit(read_index, f"{url}/index.json", tmp_path)
+        assert [entry.name for entry in second.result()] == [entry.name for entry in first.result()] == ["one"]
 
 
 def test_recordings_that_were_there_before_stay(published: Path, tmp_path: Path) -> None:

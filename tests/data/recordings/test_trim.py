@@ -27,7 +27,8 @@ from steve1.data.recordings.convert_folder import convert_folder
 from steve1.data.recordings.layouts import find_recordings
 from steve1.data.recordings.resample import read_game_ticks
 from steve1.data.recordings.trim import Clip, Moment, match_clips, moment_of, own_ticks, read_times
-from tests.data.makers import make_recording, tick
+from tests.data.makers import make_recording, picture, tick
+from tests.data.videos.films import encode
 
 
 def times(tmp_path: Path, text: str) -> Path:
@@ -297,6 +298,30 @@ def test_a_video_without_an_even_pace_has_no_times(tmp_path: Path, capsys: pytes
     assert "This clip is empty" in said
     assert "30 frames a second" in said
     assert [path.name for path in (tmp_path / "out").glob("*.mp4")] == ["good_000000_000030.mp4"]
+
+
+def test_times_are_those_that_a_player_shows(tmp_path: Path) -> None:
+    """A video that stalls, and one that runs at 20.8 frames a second; each frame has its tick."""
+    for name, stamps in (
+        ("stall", lambda n: n / 20 + 0.5 * (n >= 30) + 0.5 * (n >= 60)),
+        ("fast", lambda n: n / 20.8),
+    ):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        encode(tmp_path / "in" / f"{name}.mp4", iter([picture(n, 36, 64) for n in range(150)]), stamps=stamps)
+        ticks = [{key: value for key, value in tick(n).items() if key != "milli"} for n in range(150)]
+        (tmp_path / "in" / f"{name}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in ticks))
+    assert trim(tmp_path, "stall 5 6\nfast 5 6\nfast 7 end\nstall f100 f120\n", crf=4) == 0
+    for name, start, stop in (("stall", 80, 100), ("fast", 104, 124), ("fast", 145, 150), ("stall", 100, 120)):
+        clip = tmp_path / "out" / f"{name}_{start:06d}_{stop:06d}.mp4"
+        whole = list(read_frames(tmp_path / "in" / f"{name}.mp4"))
+        assert shows(clip, whole, list(range(start, stop))), clip.name
+
+
+def test_to_the_end_of_a_video_that_is_shorter_than_its_ticks(tmp_path: Path) -> None:
+    make_recording(tmp_path / "in", "rec", [tick(n) for n in range(100)], frames=97)
+    assert trim(tmp_path, "rec 2 end tail\nrec 0 1 head\n") == 0
+    assert {len(list(read_frames(clip))) for clip in (tmp_path / "out").glob("tail.mp4")} == {57}
+    assert (tmp_path / "out" / "head.mp4").exists()
 
 
 def uneven(video: Path) -> None:

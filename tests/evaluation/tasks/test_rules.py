@@ -396,6 +396,31 @@ def test_tasks_that_the_machine_cannot_offer_are_named(
     with pytest.raises(UserError, match="not available") as fault:
         SUITE.select(["lamp"])
     assert "apt-get install x" in str(fault.value)
+    alone = [
+        f"level{level}"
+        for level in (1, 2, 3)
+        if {t.name for t in SUITE.tasks.values() if t.level == level} == {"light_lamp"}
+    ]
+    assert alone == ["level3"]
+    with pytest.raises(UserError, match="No task of this choice") as fault:
+        SUITE.select(alone)
+    assert "apt-get install x" in str(fault.value)
+
+
+def test_a_bound_on_something_else_does_not_turn_the_measure_round(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(
+        """env: luanti
+tasks:
+  clean_dirt:
+    prompts: {en: dig dirt but no stone}
+    biome: meadow
+    steps: 300
+    success: {all: [{kind: item_gained, names: [dirt], at_least: 4}, {kind: item_gained, names: [cobblestone], at_most: 0}]}
+    measure: {kind: item_gained, names: [dirt], name: dirt gained}
+"""
+    )
+    assert not load_suite(str(tmp_path / "s.yaml")).tasks["clean_dirt"].lower_is_better
+    assert [task.name for task in SUITE.tasks.values() if task.lower_is_better] == ["look_at_sky"]
 
 
 def test_every_task_begins_where_its_player_does() -> None:
