@@ -76,7 +76,10 @@ def read_checkpoint_metadata(weights: str | os.PathLike[str]) -> CheckpointMetad
         )
     known = _fields_in(content, CheckpointMetadata, path)
     for name in ("model", "mineclip", "prior"):
-        found = resolve(known.get(name) or "", path.parent)
+        given = Path(known.get(name) or "")
+        # What was pulled or copied together with the weights is theirs, whatever else has this path here.
+        beside = path.parent / given.name
+        found = beside if beside.is_file() and not given.is_absolute() else resolve(given, path.parent)
         if found.is_file():
             known[name] = display(found)
     known["trained_on"] = tuple(known.get("trained_on") or ())

@@ -6,6 +6,7 @@ Fine-tuning keeps resume points below `resume/`; MineCLIP and the prior keep one
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
 import subprocess
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE, STATE_FILE, CURVES_FILE = "settings.json", "state.pt", "curves.json"
 RESUME_FOLDER = "resume"
+_log = logging.getLogger(__name__)
 Record = dict[str, Any]
 RESUME_POINT = re.compile(r"step\d+|\.step\d+\.part")
 # Our lock, and what a kill leaves of a file or resume point that was being written.
@@ -128,13 +130,16 @@ class RunFolder:
         self._lock = open(self.path / ".lock", "w")  # noqa: SIM115  (held until the run ends)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             self._lock.close()
             raise UserError(
                 "Another process is training in this folder right now.",
                 where=display(self.path),
                 todo="wait for it, stop it, or choose another name for the output",
             ) from None
+        except OSError as fault:  # some network file systems have no locks
+            folder, why = display(self.path), fault.strerror
+            _log.warning("%s cannot be locked (%s): make sure that nothing else writes there", folder, why)
 
     def load(self) -> dict[str, Any] | None:
         """The saved state (tensors and plain values), or None at the beginning.

@@ -73,20 +73,31 @@ def _evaluation(folder: Path) -> Measured:
     return Measured(str(found.get("title") or folder.name), [str(each) for each in sentences], rates)
 
 
-def _own_parents(metadata: CheckpointMetadata, near: Path) -> dict[str, Path]:
-    """The model file, and MineCLIP and prior where they are not those that 0_download_weights.sh brings."""
-    published, found = {Path(name).name for name in PUBLISHED.values()}, {}
+def _with_parents(path: Path, metadata: CheckpointMetadata, near: Path) -> dict[str, Path]:
+    """The weights, the model file, and MineCLIP and prior where they are not those that 0_download_weights.sh brings.
+
+    Raises:
+        UserError: two of these files have one name; where they are pushed to, one would replace the other.
+    """
+    published, found = {Path(name).name for name in PUBLISHED.values()}, {path.name: path}
     for name in (metadata.model, metadata.mineclip, metadata.prior):
         file = resolve(name, near) if name else None
-        if file and file.is_file() and (file.suffix == ".model" or file.name not in published):
-            found[file.name] = file
+        if not file or not file.is_file() or (file.suffix != ".model" and file.name in published):
+            continue
+        if not found.setdefault(file.name, file).samefile(file):
+            raise UserError(
+                "Two files that belong together have the same name, and are pushed into one folder.",
+                where=file,
+                got=display(found[file.name]),
+                todo=f"rename one of them, and in {checkpoint_metadata_path(path).name} too",
+            )
     return found
 
 
 def _weights(path: Path, kind: str, measured: Sequence[Measured], licence: str) -> Bundle:
     owner = owner_of(path)
     metadata = read_checkpoint_metadata(owner)
-    files = {path.name: path} | _own_parents(metadata, owner.parent)
+    files = _with_parents(path, metadata, owner.parent)
     what = dict.fromkeys(files, "network, MineCLIP or prior that belongs to it") | {path.name: kind}
     beside = checkpoint_metadata_path(owner)
     if beside.exists():

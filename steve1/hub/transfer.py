@@ -72,8 +72,10 @@ def push(bundle: Bundle, place: Place, *, overwrite: bool = False, on_file: OnFi
     foreign = sorted(set(there) - {CARD, MANIFEST, ".gitattributes"}) if known is None else []
     # A LeRobot dataset is read with every file that lies in it, and a list of files has one kind: weights, or a goal.
     gone = sorted((set(known.files) & set(there)) - set(digests)) if known else []
+    if CARD in there and not overwrite and not _is_ours(place, known.cards if known else (), bundle.card):
+        changed.append(CARD)
     if not overwrite and (changed or foreign or gone):
-        what = "Other files are there already." if foreign else "An earlier push has other contents."
+        what = "Other files are there already." if known is None else "An earlier push has other contents."
         raise UserError(
             what if foreign or changed else "An earlier push has files that are not among these.",
             where=place.name,
@@ -158,6 +160,14 @@ def pull(
     if manifest:
         _bring_card(place, folder / CARD, manifest.cards, overwrite, moved)
     return manifest.kind if manifest else "", moved
+
+
+def _is_ours(place: Place, cards: Sequence[str], card: str) -> bool:
+    """Whether the card there is one that was pushed, or the one that is to be: any other was written by hand."""
+    with tempfile.TemporaryDirectory() as folder:
+        place.fetch(CARD, Path(folder) / CARD)
+        there = (Path(folder) / CARD).read_bytes()
+    return there == card.encode() or hashlib.sha256(there).hexdigest() in cards
 
 
 def _is(file: Path, digest: str, mark: str) -> bool:

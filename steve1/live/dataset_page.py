@@ -58,7 +58,7 @@ class DatasetPage:
 
         self._connections.add(connection)
         try:
-            await connection.send(json.dumps(self._listing(), ensure_ascii=False))
+            await connection.send(json.dumps(self._listing()))
             async for command in messages(connection, self._read, refused=refused):
                 try:
                     await self._obey(connection, command)
@@ -68,7 +68,7 @@ class DatasetPage:
                         "code": "list_exists" if isinstance(fault, ListExists) else "",
                         "text": fault.one_line if isinstance(fault, UserError) else str(fault),
                     }
-                    await connection.send(json.dumps(told, ensure_ascii=False))
+                    await connection.send(json.dumps(told))
                     if command["do"] == "judge":
                         await self._send_row(connection, command["episode"])
         finally:
@@ -100,7 +100,7 @@ class DatasetPage:
             kept = {folder: Judgements(folder) for folder in self._judgements}  # another server may have written too
             found = await asyncio.to_thread(write_judged, self._episodes, kept, listed, command["overwrite"])
             following = f"SAMPLING_NAME={shlex.quote(name)} bash 3_train_finetune_template.sh"
-            await connection.send(json.dumps({"kind": "written", "command": following, **found}, ensure_ascii=False))
+            await connection.send(json.dumps({"kind": "written", "command": following, **found}))
 
     def _frames(self, number: int, start: int) -> list[bytes]:
         """The messages with up to _STRETCH frames from `start` on."""
@@ -124,14 +124,14 @@ class DatasetPage:
     async def _send_row(self, connection: ServerConnection, number: int) -> None:
         """What is known of an episode's judgement."""
         row = {"kind": "judged", "episode": number, "by_other": False, **self._row(number)}
-        await connection.send(json.dumps(row, ensure_ascii=False))
+        await connection.send(json.dumps(row))
 
     def _tell_others(self, connection: ServerConnection, number: int) -> None:
         """A page sends whole judgements: one that did not know of another's would undo it."""
         from websockets.asyncio.server import broadcast  # see `Host.start`
 
         row = {"kind": "judged", "episode": number, "by_other": True, **self._row(number)}
-        broadcast(self._connections - {connection}, json.dumps(row, ensure_ascii=False))
+        broadcast(self._connections - {connection}, json.dumps(row))
 
     def _row(self, number: int) -> dict[str, Any]:
         path = self._episodes[number]

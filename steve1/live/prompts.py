@@ -20,7 +20,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from steve1.core.errors import UserError
 from steve1.core.messages import translated
@@ -207,12 +207,17 @@ class Planner(PromptSource):
             raise
         except (Exception, SystemExit) as fault:
             raise _planner_fault("The planner failed.", fault, "--planner") from fault
-        if answer is not None and not (isinstance(answer, str) and answer.strip()):
+        if answer is not None and not _is_prompt(answer):
             raise UserError("The planner must return a prompt or None.", got=repr(answer)[:120])
         if answer is None or answer == self._prompt:
             return None
         self._prompt, self._since = answer, self._tick
         return answer
+
+
+def _is_prompt(text: Any) -> TypeGuard[str]:
+    """Words that a file can hold: half an emoji, as of an answer that was cut off, is none."""
+    return isinstance(text, str) and bool(text.strip()) and text == text.encode(errors="replace").decode()
 
 
 def _planner_fault(what: str, fault: BaseException, source: str) -> UserError:
@@ -263,7 +268,7 @@ class PlannerProcess:
                 prompt = json.loads(line)["prompt"]
             except (ValueError, KeyError, TypeError, RecursionError):
                 prompt = None
-            if isinstance(prompt, str) and prompt.strip():
+            if _is_prompt(prompt):
                 self._prompts.put(prompt.strip())
             elif line.strip():
                 print(translated(f"warning: the planner wrote a line that is not a prompt: {line.strip()[:120]}"))

@@ -18,7 +18,7 @@ from steve1.core.messages import message
 from steve1.core.paths import display, slug
 from steve1.envs.interface import Action, Info, Observation
 from steve1.evaluation.tasks.suite import Task
-from steve1.live.screen import Screen
+from steve1.live.screen import Screen, tell
 from steve1.rollout.record import FORMAT, RecordingWriter, free_prefix, is_recorded, whole_pixels
 from steve1.rollout.trace import TraceRecorder
 from steve1.rollout.video import EpisodeVideo
@@ -215,7 +215,7 @@ class Recorder:
         self.kept.append(kept)
         self._screen.event("kept", kept.prefix.name)
         path, result = f"{display(kept.prefix)}.mp4", judged(kept)
-        print(message("live kept", path=path, ticks=kept.ticks, result=result), flush=True)
+        tell(message("live kept", path=path, ticks=kept.ticks, result=result))
 
     def discard(self) -> None:
         """Throw the recording away."""
@@ -248,7 +248,7 @@ class Recorder:
             self._screen.notice("note", message("live film empty"))
             return
         self._screen.event("filmed", film.path.name)
-        print(message("live filmed", path=display(film.path)), flush=True)
+        tell(message("live filmed", path=display(film.path)))
 
 
 def judged(kept: Kept) -> str:

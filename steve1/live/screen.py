@@ -29,6 +29,12 @@ _LATENESS = 4000
 _EVENTS = 500
 
 
+def tell(line: str) -> None:
+    """Print a line, where somebody reads it: a `tee` that Ctrl-C has ended, or a closed terminal, must not end the session, nor look like a dead game."""
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
+
+
 @dataclasses.dataclass(frozen=True)
 class View:
     """A frame (H, W, 3) u8 with its tick's facts; encoded when somebody wants it, once."""
@@ -86,7 +92,7 @@ class Screen:
 
     def notice(self, level: str, text: str) -> None:
         """Tell people, here and on the page. level: "error", "warning" or "note"."""
-        print(f"{message(level)}: {text}", flush=True)
+        tell(f"{message(level)}: {text}")
         self.changed = True
         self._noticed += 1
         self.notices.append({"number": self._noticed, "level": level, "text": text, "tick": self.tick})

@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import queue
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +127,7 @@ class Session:
     # ---- the loop ----
 
     def run(self, ticks: int = 0) -> list[Kept]:
-        """Play until the page says finish, or Ctrl-C; the recordings that were kept.
+        """Play until the page says finish, Ctrl-C, SIGTERM, or the terminal is closed; the recordings that were kept.
 
         Args:
             ticks: end after this many, and wait for no page.
@@ -144,7 +146,7 @@ class Session:
         if self._film_from_start:
             self.recorder.film(self._first_prompt)
         try:
-            with contextlib.suppress(KeyboardInterrupt):
+            with contextlib.suppress(KeyboardInterrupt), _ended_by_signals():
                 self._game.episode(self._play)
         finally:
             self.recorder.keep()
@@ -394,6 +396,32 @@ class Session:
             if task is None
             else {"name": task.name, **{f"measure_{key}": text for key, text in task.measure_names.items()}}
         )
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM (a batch system, `docker stop`) and SIGHUP (a terminal or SSH that is gone) end the body as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may say what a signal does
+        yield
+        return
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {
+        each: signal.getsignal(each) for each in numbers if signal.getsignal(each) is signal.SIG_DFL
+    }  # nohup ignores SIGHUP
+
+    def stop(number: int, _: object) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)  # a recording is being finished
+        raise KeyboardInterrupt(signal.Signals(number))
+
+    for each in before:
+        signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        if all(signal.getsignal(each) is stop for each in before):
+            for each, handler in before.items():
+                signal.signal(each, handler)
 
 
 def pressed(action: Action) -> list[str]:

@@ -6,6 +6,7 @@ answers are kept in ~/.cache/steve1/translations.json.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -88,8 +89,9 @@ def _translated(prompt: str, translator: str) -> str:
                 expected=f'"{prompt}" in English',
             )
         known[key] = english
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        write_json(cache, known)
+        with contextlib.suppress(OSError):  # no home, no space: it is asked again the next time
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            write_json(cache, known)
     return str(known[key])
 
 

@@ -14,8 +14,10 @@ import yaml
 
 from steve1.commands.tools import pull as pull_command
 from steve1.commands.tools import push as push_command
+from steve1.commands.tools.doctor_games import weights as weights_found
+from steve1.commands.tools.doctor_machine import Machine
 from steve1.core import files
-from steve1.core.checkpoint_metadata import GoalFile, write_goal
+from steve1.core.checkpoint_metadata import GoalFile, read_checkpoint_metadata, write_goal
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.hub import places, transfer
@@ -101,6 +103,80 @@ def test_nothing_is_replaced_unasked(bundle: Bundle, tmp_path: Path) -> None:
         pull(place, tmp_path / "here")
     assert pull(place, tmp_path / "here", overwrite=True)[1].sent == ["a.bin"]
     assert (tmp_path / "here" / "a.bin").read_bytes() == b"other"
+
+
+def test_a_push_replaces_no_readme_that_somebody_wrote(bundle: Bundle, tmp_path: Path) -> None:
+    readme = tmp_path / "shared" / "README.md"
+    readme.parent.mkdir()
+    readme.write_text("# by hand\n")
+    with pytest.raises(UserError, match="Other files are there") as fault:
+        push(bundle, FolderPlace(readme.parent))
+    assert fault.value.got == "README.md"
+    assert contents(readme.parent) == {"README.md": b"# by hand\n"}
+    push(bundle, FolderPlace(readme.parent), overwrite=True)
+    assert readme.read_text() == "# card\n"
+    push(dataclasses.replace(bundle, card="# card 2\n"), FolderPlace(readme.parent))
+    assert readme.read_text() == "# card 2\n", "an older card of ours"
+    readme.write_text("# card 2\nThree weeks of notes\n")
+    with pytest.raises(UserError, match="An earlier push has other contents"):
+        push(bundle, FolderPlace(readme.parent))
+    assert "weeks" in readme.read_text()
+
+
+def mini_family(folder: Path, names: dict[str, str]) -> Path:
+    """The mini weights below `folder` with their files at these places, which their .json names; returns the weights."""
+    for part, name in names.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(
+            MINI / {"weights": "mini.weights", "model": "mini.model"}.get(part, f"mini_{part}.safetensors"),
+            folder / name,
+        )
+    known = json.loads((MINI / "mini.weights.json").read_text())
+    known |= {part: name for part, name in names.items() if part != "weights"}
+    weights = folder / names["weights"]
+    weights.with_name(weights.name + ".json").write_text(json.dumps(known))
+    return weights
+
+
+def test_two_files_of_one_name_are_not_pushed_into_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    weights = mini_family(
+        tmp_path,
+        {
+            "weights": "policy/p.weights",
+            "model": "policy/p.model",
+            "mineclip": "clip/model.safetensors",
+            "prior": "prior/model.safetensors",
+        },
+    )
+    with pytest.raises(UserError, match="have the same name") as fault:
+        bundle_of(weights)
+    assert "rename one of them, and in p.weights.json too" in fault.value.todo
+
+
+def test_pulled_weights_use_the_prior_that_came_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where this project has a file of its own at the path that their .json names; the doctor finds them too."""
+    (tmp_path / "theirs").mkdir()
+    monkeypatch.chdir(tmp_path / "theirs")
+    place = "data/weights/steve1"
+    names = {
+        "weights": "house.weights",
+        "model": "house.model",
+        "mineclip": "clip.safetensors",
+        "prior": "my_prior.safetensors",
+    }
+    weights = mini_family(tmp_path / "theirs", {part: f"{place}/{name}" for part, name in names.items()})
+    push(bundle_of(weights), FolderPlace(tmp_path / "shared"))
+    ours = tmp_path / "ours"
+    (ours / place).mkdir(parents=True)
+    monkeypatch.chdir(ours)
+    pull(FolderPlace(tmp_path / "shared"), ours / "data/weights/house")
+    machine = Machine(ours)
+    assert [found.state for found in weights_found(machine, False) if "house" in found.text] == ["ok"]
+    (ours / place / "my_prior.safetensors").write_bytes(b"our own prior")
+    pulled = read_checkpoint_metadata(ours / "data/weights/house/house.weights")
+    assert Path(pulled.prior).resolve() == ours / "data/weights/house/my_prior.safetensors"
+    assert Path(pulled.model).resolve() == ours / "data/weights/house/house.model"
 
 
 def test_what_is_no_longer_pushed_is_removed_when_asked(bundle: Bundle, tmp_path: Path) -> None:

@@ -181,6 +181,23 @@ def served(tmp_path: Path) -> Iterator[tuple[Path, Host]]:
 
 
 @pytest.mark.e2e
+def test_a_caption_with_half_a_letter_keeps_no_page_from_opening(tmp_path: Path) -> None:
+    pytest.importorskip("websockets", reason="websockets is not installed")
+    from websockets.sync.client import connect
+
+    folder = make_dataset(tmp_path / "ds", [60, 60])
+    metadata = json.loads((folder / "ep00" / "metadata.json").read_text())
+    (folder / "ep00" / "metadata.json").write_text(json.dumps(metadata | {"captions": ["dig \ud83d"]}))
+    with (
+        Host(DatasetPage(find_episodes(folder), {}, tmp_path / "samplings"), port=0) as host,
+        connect(
+            host.url.replace("http", "ws").replace("/?", "/socket?"), open_timeout=120, ping_interval=None
+        ) as client,
+    ):
+        assert [row["name"] for row in json.loads(client.recv(timeout=60))["rows"]] == ["ep00", "ep01"]
+
+
+@pytest.mark.e2e
 def test_frames_come_with_their_actions(tmp_path: Path) -> None:
     pytest.importorskip("websockets", reason="websockets is not installed")
     from websockets.sync.client import connect

@@ -251,6 +251,25 @@ def test_a_planner_s_file_may_have_dataclasses(tmp_path: Path) -> None:
     assert history(open_planner(f"{tmp_path}/plan.py:plan", "dig dirt"), 40)[0] == (0, "explore")
 
 
+def test_half_a_letter_is_no_prompt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An answer of a language model that was cut off in an emoji: no file and no page could hold it."""
+    (tmp_path / "plan.py").write_text("def plan(event):\n    return 'explore \\ud83d'\n")
+    with pytest.raises(UserError, match="must return a prompt"):
+        open_planner(f"{tmp_path}/plan.py:plan", "dig dirt").reset(*FakeEnv().reset())
+    (tmp_path / "program.py").write_text(
+        'import sys\nprint(\'{"prompt": "explore \\\\ud83d"}\', flush=True)\nprint(\'{"prompt": "swim"}\', flush=True)\nsys.stdin.read()\n'
+    )
+    planner = open_planner(f"{shlex.quote(sys.executable)} {tmp_path}/program.py", "dig dirt")
+    now = FakeEnv().reset()
+    asked, until = planner.reset(*now), time.monotonic() + 120
+    while asked != "swim":
+        asked = planner.step({"camera": np.zeros(2)}, *now) or asked
+        assert time.monotonic() < until
+        assert asked in ("dig dirt", "swim")
+    planner.close()
+    assert "not a prompt" in capsys.readouterr().out
+
+
 def test_one_source_of_prompts_at_most() -> None:
     with open_source("", "", "dig dirt", suite()) as source:
         assert source is None

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import io
 import itertools
 import json
+import os
+import signal
+import sys
 import threading
 import time
 from concurrent.futures import Future, wait
@@ -25,7 +29,7 @@ from steve1.live.goals import LiveGoals
 from steve1.live.prompts import PromptSource, open_planner, read_chain
 from steve1.mineclip.model import EpisodeStream
 from steve1.rollout.supervise import SupervisedEnv
-from tests.live.worlds import Encoder, Played, lines, options, playing, suite
+from tests.live.worlds import Encoder, Played, lines, options, playing, session_of, suite
 from tests.rollout.fakes import FakeEnv
 
 pytestmark = pytest.mark.e2e  # threads and videos
@@ -43,6 +47,49 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         self.now += seconds
         time.sleep(0.001)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_the_program_keeps_the_recording(tmp_path: Path, number: signal.Signals) -> None:
+    """A batch system's or `docker stop`'s signal, and that of a terminal or SSH that is gone."""
+
+    class Ended(FakeEnv):
+        def step(self, action: dict[str, Any]) -> Any:
+            if session.screen.tick == 50:
+                os.kill(os.getpid(), number)
+            return super().step(action)
+
+    before = signal.getsignal(number)
+    signal.signal(number, signal.SIG_DFL)
+    session = session_of(tmp_path, Ended, film=True)
+    session.arrived()
+    session.post({"do": "record"})
+    try:
+        kept = session.run()
+        assert signal.getsignal(number) is signal.SIG_IGN, "a second one does not end what is being written"
+    finally:
+        signal.signal(number, before)
+    assert [each.prefix.name for each in kept] == ["dig_dirt-0000"]
+    assert probe(tmp_path / "takes" / "dig_dirt-0000.mp4").frames == len(lines(tmp_path, "dig_dirt-0000")) >= 45
+    assert probe(tmp_path / "session" / "film-001.mp4").frames >= 45
+
+
+def test_a_console_that_nobody_reads_any_more_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`… | tee log` and Ctrl-C, which ends tee too: neither a dead game, nor a lost film."""
+
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    session = session_of(tmp_path, film=True)
+    session.arrived()
+    session.post({"do": "record"})
+    with monkeypatch.context() as closed:
+        closed.setattr(sys, "stdout", Closed())
+        kept = session.run(ticks=60)
+    assert len(kept) == 1
+    assert session._game.restarts == 0
+    assert probe(tmp_path / "session" / "film-001.mp4").frames >= 55
 
 
 def recorded(played: Played, ticks: int) -> None:

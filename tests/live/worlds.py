@@ -117,6 +117,16 @@ def suite() -> Suite:
     return load_suite("luanti")
 
 
+def session_of(
+    folder: Path, env: Callable[[], Any] = FakeEnv, *, starts: Starts = fake_starts, prompt: str = "dig dirt", rate: float = 400.0, **more: Any,
+) -> Session:  # fmt: skip
+    """A session over a game, with its own files and its recordings below `folder`."""
+    settings = SessionSettings(
+        env="luanti", title="fake", folder=folder / "session", recordings=folder / "takes", starts=lambda biome: starts("luanti", biome, "demo"),
+    )  # fmt: skip
+    return Session(settings, SupervisedEnv(env), suite(), prompt=prompt, rate=rate, **more)
+
+
 @contextlib.contextmanager
 def playing(
     folder: Path, *, weights: bool = True, prompt: str = "dig dirt", rate: float = 400.0, env: Callable[[], Any] = FakeEnv,
@@ -128,12 +138,7 @@ def playing(
     """
     agent = Agent() if weights else None
     goals = LiveGoals(Encoder(), compare=False) if weights else None  # type: ignore[arg-type]
-    settings = SessionSettings(
-        env="luanti", title="fake", folder=folder / "session", recordings=folder / "takes", starts=lambda biome: starts("luanti", biome, "demo"),
-    )  # fmt: skip
-    session = Session(
-        settings, SupervisedEnv(env), suite(), agent=agent, goals=goals, prompt=prompt, source=source, rate=rate  # type: ignore[arg-type]
-    )  # fmt: skip
+    session = session_of(folder, env, starts=starts, prompt=prompt, rate=rate, agent=agent, goals=goals, source=source)
     session.person = PersonInput(lambda: 0.0)
     if arrived:
         session.arrived()

@@ -50,6 +50,15 @@ def test_a_program_translates_what_the_dictionary_does_not_know_and_is_asked_onc
     assert log.read_text(encoding="utf-8") == "planter un arbre en été\n"
 
 
+def test_an_answer_that_cannot_be_kept_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No home, or a full disk."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    (tmp_path / "t.py").write_text("import sys\nsys.stdin.read()\nprint('plant a tree')\n")
+    monkeypatch.setenv("STEVE1_TRANSLATOR", f"{shlex.quote(sys.executable)} {tmp_path}/t.py")
+    assert translate("planter un arbre en été", {}) == Translation("plant a tree")
+
+
 @pytest.fixture
 def server() -> Iterator[tuple[str, list[dict[str, str]]]]:
     asked: list[dict[str, str]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import torch
 from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata, write_checkpoint_metadata
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
-from steve1.core.run_folder import newest_resume_point
+from steve1.core.run_folder import RunFolder, newest_resume_point
 from steve1.policy import load_policy, save_weights
 from steve1.training.checkpoint import checkpointer as checkpoints
 from steve1.training.checkpoint import exports as products
@@ -343,3 +344,14 @@ def test_metadata_says_what_the_weights_were_trained_on(
     before = CheckpointMetadata(trained_on=("swim",))
     chosen = dataclasses.replace(settings(), fixed_prompt=prompt)
     assert metadata_of(chosen, before, {"sha256": {}}, windows).trained_on == expected
+
+
+def test_a_disk_without_locks_can_be_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    RunFolder(tmp_path / "run", {}).close()
+    assert "cannot be locked" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections import Counter
@@ -11,10 +12,11 @@ from typing import Annotated
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, check_writable
-from steve1.core.messages import message, padded
+from steve1.core.messages import message, padded, translated
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path
 from steve1.data.episodes.episode import Episode
+from steve1.data.episodes.parts import name_fault
 from steve1.data.loading.sampling import SAMPLINGS
 from steve1.data.quality.page import Inspected, inspect, overview, page
 
@@ -70,8 +72,12 @@ def _serve(args: Args, inspected: list[Inspected]) -> None:
             path = dataset.episodes[number].path
             try:
                 Episode(path)
-            except UserError as fault:  # the page shows the others
-                print(f"  {padded(message('status refused'), 8)} {display(path)}: {fault.one_line}")
+                whole = path.name == os.fsencode(path.name).decode(errors="replace")
+                reason = "" if whole else translated(name_fault(path.name))
+            except UserError as fault:
+                reason = fault.one_line
+            if reason:  # the page shows the others
+                print(f"  {padded(message('status refused'), 8)} {display(path)}: {reason}")
                 continue
             episodes.append(path)
             if dataset.reasons[number]:

@@ -203,7 +203,11 @@ def _with_metadata(machine: Machine, path: Path, checksums: bool) -> Finding:
     except (OSError, ValueError, AttributeError) as fault:
         todo = f"python -m steve1 convert_weights --help   # or restore {path.name}"
         return Finding("Weights", "fail", f"{path.relative_to(machine.root)} cannot be read: {fault}", todo)
-    gone = [part for part in parts if part and not (machine.root / part).exists()]
+    gone = [
+        part
+        for part in parts
+        if part and not any(each.exists() for each in (machine.root / part, owner.parent / Path(part).name))
+    ]
     if gone:
         text = f"{shown}: its .json names {', '.join(gone)}, which is not there"
         if shown.parts[:2] == ("data", "mini"):
