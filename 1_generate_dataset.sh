@@ -47,7 +47,7 @@ N_EPISODES="${N_EPISODES:-12}"
 NULLS="${NULLS:-auto}"                               # frames with no action: keep | drop | auto
 SHARD="${SHARD:-}"                                   # 1/4 … 4/4: split folder, datasets, contractor or videos over four machines that share a disk
 RAY="${RAY:-0}"                                      # 1: split over a Ray cluster (address: RAY_ADDRESS)
-MINECLIP="${MINECLIP:-}"                             # MineCLIP weights; empty: that of WEIGHTS, else mini for luanti (folder: where all recordings name it; videos: where the IDM is luanti's), published otherwise
+MINECLIP="${MINECLIP:-}"                             # MineCLIP weights; empty: that of WEIGHTS, else mini for luanti (folder, lerobot: where all recordings name it; videos: where the IDM is luanti's), published otherwise
 
 [ "$KEEP_RECORDINGS" = 0 ] || set -- --keep_recordings "$@"
 [ "$RAY" = 0 ] || set -- --ray "$@"

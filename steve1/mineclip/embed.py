@@ -24,7 +24,7 @@ from steve1.core.files import existing_file, read_json, remove, sha256_file, wri
 from steve1.core.paths import display, quoted, resolve
 from steve1.core.tuning import spread
 from steve1.data.episodes.episode import Episode, find_episodes, write_goals
-from steve1.data.episodes.parts import GOALS
+from steve1.data.episodes.parts import GOALS, GOALS_PICKLE
 from steve1.data.recordings.shards import cluster_resources, ray_results
 from steve1.mineclip.model import MineCLIP
 from steve1.mineclip.pipeline import PARTS, embed_episodes
@@ -242,7 +242,8 @@ def _replace_goals(episode: Episode, embeds: NDArray[np.floating[Any]], provenan
 
     Old goals go first, then the note, then the new goals: wherever it is cut off, goals and note never contradict.
     """
-    remove(episode.path / GOALS, asked=True)  # only --overwrite comes here where there are any
+    for name in (GOALS, GOALS_PICKLE):
+        remove(episode.path / name, asked=True)  # only --overwrite comes here where there are any
     source = "frames_mineclip" if episode.keeps_mineclip_frames else "enlarged 128x128 frames"
     file = episode.path / "metadata.json"
     metadata = read_json(file) if file.is_file() else {}

@@ -203,9 +203,12 @@ def test_episodes_without_their_null_frames_are_left_out(tmp_path: Path) -> None
     write_film(tmp_path / "dropped", 40, 0, null_frames_dropped=3)
     write_film(tmp_path / "labelled", 40, 0, source_kind="video")
     write_film(tmp_path / "short", 10, 0)
-    (tmp_path / "x_train.txt").write_text(
-        "\n".join(str(tmp_path / name) for name in ("good", "dropped", "labelled", "short"))
-    )
+    # As conversion leaves them that went through another program's format.
+    facts = {"source_kind": "episode", "null_frames_dropped": 0}
+    write_film(tmp_path / "dropped2", 40, 0, **facts, origin={"null_frames_dropped": 3})
+    write_film(tmp_path / "labelled2", 40, 0, **facts, origin={"origin": {"source_kind": "video"}})
+    names = ("good", "dropped", "labelled", "short", "dropped2", "labelled2")
+    (tmp_path / "x_train.txt").write_text("\n".join(str(tmp_path / name) for name in names))
     found, notes = read_episodes(read_list(tmp_path / "x_train.txt"), 16)
     assert [each.episode.path.name for each in found] == ["good"]
     assert len(notes) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from steve1.commands.data.embed import Args, main
 from steve1.core import tuning
 from steve1.core.errors import UserError
 from steve1.core.tuning import Choice, Tuned
-from steve1.data.episodes.episode import Episode
+from steve1.data.episodes.episode import Episode, find_episodes
+from steve1.data.episodes.export import export_episode
 from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.mineclip.model import MineCLIP
 from steve1.mineclip.weights import save_mineclip
@@ -124,6 +126,33 @@ def test_a_kill_while_overwriting_leaves_no_contradiction(
     assert main(args(dataset, tmp_path / "other.safetensors", overwrite=True)) == 0
     digests = {Episode(path).metadata["mineclip"]["sha256"] for path in dataset.iterdir() if path.is_dir()}
     assert len(digests) == 1
+
+
+def test_a_full_disk_while_overwriting_pickled_goals_leaves_no_contradiction(
+    dataset: Path, weights: Path, small: MineCLIP, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before, the old goals of a guide's episode stayed with the note that the new MineCLIP had made them."""
+    main(args(dataset, weights))
+    exported = tmp_path / "guide"
+    for path in find_episodes(dataset):
+        export_episode(path, exported / path.name, "guide")
+    small.vision.projection.mul_(2)
+    save_mineclip(small, tmp_path / "other.safetensors")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("steve1.mineclip.embed.write_goals", full)
+        with pytest.raises(OSError, match="No space"):
+            main(args(exported, tmp_path / "other.safetensors", overwrite=True))
+    assert not Episode(exported / "episode_0").has_goals
+    assert Episode(exported / "episode_1").has_goals
+    assert main(args(exported, tmp_path / "other.safetensors", overwrite=True)) == 0
+    for path in find_episodes(exported):
+        expected = small.embed_episode(Episode(path).mineclip_frames())
+        assert np.abs(Episode(path).goals[15:] - expected[15:]).max() < 1e-5
+        assert not (path / "embeds_attn.pkl").exists(), "goals of two MineCLIPs in one episode"
 
 
 def test_other_weights_are_refused_until_overwrite(

@@ -6,21 +6,23 @@ Output: a table; with `--output_dir` a dataset of copies.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from steve1.core.errors import UserError, nearest
-from steve1.core.files import atomic_file
-from steve1.core.messages import heading, message, padded, progress, translated
+from steve1.core.files import atomic_file, read_json
+from steve1.core.messages import heading, message, padded, progress, some, translated
 from steve1.core.options import Option
 from steve1.core.paths import display, resolve
 from steve1.data.episodes.cut import copy_episode, cut_episode
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.listing import find_datasets, find_outside
-from steve1.data.episodes.origin import copied_otherwise, made_from, stays
+from steve1.data.episodes.origin import MADE_FROM, copied_otherwise, made_from, stays
+from steve1.data.episodes.parts import METADATA
 from steve1.data.quality.history import read_history
 from steve1.data.quality.success import Condition, find_stretches, parse_conditions, reached
 
@@ -134,12 +136,14 @@ def _write(
     if args.caption:
         settings["caption"] = args.caption
     frames, refused = 0, 0
+    kept: set[str] = set()
     for path, verdict in zip(progress(episodes, desc=message("bar copying"), unit="episode"), verdicts):
         note: dict[str, Any] = {"filtered": {"for": wanted, "reached": verdict.reached}}
         note |= {"captions": [args.caption]} if args.caption else {}
         for start, stop in verdict.stretches:
             whole = start == 0 and len(verdict.stretches) == 1 and stop == len(Episode(path))
             copy = target / (path.name if whole else f"{path.name}_{start:06d}_{stop:06d}")
+            kept.add(copy.name)
             try:
                 if copy.exists():
                     if changed := copied_otherwise(copy, path, "filtered", **settings):
@@ -152,9 +156,28 @@ def _write(
             except UserError as fault:
                 refused += 1
                 print(f"  {padded(message('status refused'), 8)} {fault.one_line}")
+    if left := _left_behind(episodes, kept, target):
+        names, place = some(left), display(target)
+        print(
+            translated(
+                f"  note     {names}: kept by an earlier filter, not by this one; they stay in {place}: name another output folder, or remove them"
+            )
+        )
     with atomic_file(target / REPORT, "w") as handle:
         handle.writelines(json.dumps(asdict(verdict), ensure_ascii=False) + "\n" for verdict in verdicts)
     return frames, refused
+
+
+def _left_behind(episodes: Sequence[Path], kept: Collection[str], target: Path) -> list[str]:
+    """The copies of these episodes that an earlier run made and this one would not: the folder is more than what is kept now."""
+    sources, found = {display(path) for path in episodes}, []
+    for copy in sorted(path for path in target.iterdir() if path.name not in kept and (path / METADATA).is_file()):
+        with contextlib.suppress(UserError):
+            metadata = read_json(copy / METADATA)
+            made = metadata.get(MADE_FROM)
+            if "filtered" in metadata and isinstance(made, dict) and made.get("episode") in sources:
+                found.append(copy.name)
+    return found
 
 
 def _print(episodes: list[Path], verdicts: list[Verdict], conditions: Sequence[Condition]) -> None:

@@ -110,7 +110,7 @@ class Args:
     camera_rounding: Literal["float", "legacy_int"] = "float"
     """float: exact. legacy_int: whole degrees, as in the data of the published weights."""
     mineclip: str = ""
-    """MineCLIP weights for the goals; default: those of --weights, else the mini ones for luanti (folder: where all recordings name it; videos: by the inverse dynamics model's game), otherwise the published ones."""
+    """MineCLIP weights for the goals; default: those of --weights, else the mini ones for luanti (folder, lerobot: where all recordings name it; videos: by the inverse dynamics model's game), otherwise the published ones."""
     device: str = "auto"
     """Device for embedding: auto, cpu, cuda or mps."""
     embed: bool = True
@@ -209,12 +209,12 @@ def _what(args: Args) -> str:
 
 
 def default_mineclip(args: Args, recordings: Path = Path()) -> str:
-    """The MineCLIP that embeds the source's episodes; `recordings` is the folder that SOURCE=folder reads."""
+    """The MineCLIP that embeds the source's episodes; `recordings` is the folder that SOURCE=folder and lerobot read."""
     if args.source in (*_BY_WEIGHTS, "person") and args.weights:
         return read_checkpoint_metadata(existing_file(args.weights, "These weights")).mineclip
     game = {"luanti": "luanti", "person": args.env or _GAME}.get(args.source)
-    if args.source == "folder":
-        games = {recording.options.get("env") for recording in find_recordings(recordings)[0]}
+    if args.source in ("folder", "lerobot"):
+        games = {recording.game for recording in find_recordings(recordings)[0]}
         game = games.pop() if len(games) == 1 else None
     if args.source == "videos":
         from steve1.commands.data.label_videos import game_of  # loads torch, which conversion does not need

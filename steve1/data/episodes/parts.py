@@ -9,7 +9,7 @@ import pickle
 import pickletools
 import tokenize
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,24 @@ def mineclip_of(metadata: dict[str, Any]) -> str:
     return str(made_by.get("sha256") or "") if isinstance(made_by, dict) else ""
 
 
+def origins(metadata: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """An episode's metadata, and what it keeps of those that it was converted from, through other programs' formats: the latest first."""
+    known: Any = metadata
+    while isinstance(known, dict):
+        yield known
+        known = known.get("origin")
+
+
+def game_of(metadata: dict[str, Any]) -> str:
+    """The game that an episode says it is of; "" where it does not."""
+    for known in origins(metadata):
+        options = known.get("options")
+        named = known.get("env") or (options.get("env") if isinstance(options, dict) else "")
+        if named and isinstance(named, str):
+            return named
+    return ""
+
+
 def events_of(metadata: dict[str, Any]) -> list[tuple[int, str]]:
     """The (frame, event) of an episode's metadata, in order; those of another form, as other programs may write them, are left out."""
     known = metadata.get("events")
@@ -224,12 +242,20 @@ def load_mask(folder: Path) -> NDArray[np.bool_] | None:
 
 
 def write_goals_pickle(goals: NDArray[np.floating[Any]], path: Path) -> None:
-    """Write goal embeddings (N, E) in STEVE-1's form: None for the first 15 frames, then float32 (1, E)."""
-    rows = [None if row < FIRST_GOAL else np.array(goals[row : row + 1], np.float32) for row in range(len(goals))]
+    """Write goal embeddings (N, E) in STEVE-1's form: None for the first 15 frames, then float32 (1, E).
+
+    Of an episode that ends before its first goal nothing but None would be left, which says no E: it is one array of NaN.
+    """
+    if len(goals) <= FIRST_GOAL:
+        write_pickle(np.array(goals, np.float32), path)
+        return
+    rows: Sequence[Any] = [
+        None if row < FIRST_GOAL else np.array(goals[row : row + 1], np.float32) for row in range(len(goals))
+    ]
     write_pickle(rows, path)
 
 
-def write_pickle(value: Sequence[Any], path: Path) -> None:
+def write_pickle(value: Sequence[Any] | NDArray[Any], path: Path) -> None:
     """Write a pickle that numpy 1 reads too."""
     with open(path, "wb") as handle:
         handle.write(pickled(value))

@@ -26,6 +26,7 @@ from steve1.data.episodes.cut import cut_episode, cut_metadata
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.episodes.formats.replay import is_pack
 from steve1.data.episodes.origin import MADE_FROM, made_from, still_shows
+from steve1.data.episodes.parts import origins
 from steve1.data.loading.lists import list_line, read_list
 
 SAMPLINGS = "data/samplings"
@@ -148,8 +149,8 @@ def _labels_apart(sources: Sequence[Source], opened: _Opened) -> list[Source]:
 
 
 def is_labelled(episode: Episode) -> bool:
-    """Whether its actions are labels of a video, not what was pressed."""
-    return episode.metadata.get("source_kind") == "video"
+    """Whether its actions are labels of a video, not what was pressed; also where it went through another program's format."""
+    return any(known.get("source_kind") == "video" for known in origins(episode.metadata))
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,11 @@ def _cut_by_time(source: Source, val_fraction: float) -> tuple[list[Path], list[
             known = Episode(cut)
             same = all(known.metadata.get(key) == wanted.get(key) for key in ("cut", "sha256", "source"))
             same = same and still_shows(known.metadata, episode.metadata, made[MADE_FROM]["content"])
-            if not same or known.has_goals != episode.has_goals:
+            note = known.metadata.get(MADE_FROM)
+            current = isinstance(note, dict) and note.get("content") == made[MADE_FROM]["content"]
+            # The parts alone may have been embedded, as this command advises where there are no goals yet.
+            goals_fit = known.has_goals == episode.has_goals or (known.has_goals and current)
+            if not same or not goals_fit:
                 what = "This part was cut from another episode, or before its goals were made."
                 raise UserError(what, where=cut, todo=f"remove {display(cut)}: the same command cuts it again")
             found.append(cut)

@@ -161,7 +161,9 @@ class WindowDataset:
             _log.warning(skipped, entry.path.name, entry.where, n_frames, self.T, need)
 
     def _section_shares(self, entries: Sequence[ListEntry]) -> dict[int, float]:
-        """Share of the windows of each section; {} for a list without weights."""
+        """Share of the windows of each section; {} for a list without weights, and for validation, which takes each window once."""
+        if self.fixed:
+            return {}
         weights = {entry.section: entry.weight for entry in entries if entry.weight is not None}
         total = sum(weights.values())
         for section, weight in weights.items():

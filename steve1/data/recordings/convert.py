@@ -29,6 +29,8 @@ from steve1.data.recordings.summary import Result
 
 #: faults of the machine, not of a recording: the next one would fail too
 _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO}
+#: layouts whose facts say what an episode shows (those of the others stand in -options.json), and where
+_TOLD_BY_FACTS, _SAID = ("episode", "lerobot"), ("behaviour", "captions")
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,11 @@ def _compare(recording: Recording, target: Path, settings: ConvertSettings, resu
             )
     result.status, result.frames = "exists", len(episode)
     changed = _changed_settings(known, settings)
+    if recording.kind in _TOLD_BY_FACTS:
+        facts = recording.facts()
+        changed += [
+            f"{key} {known.get(key)} (now {facts.get(key)})" for key in _SAID if facts.get(key) != known.get(key)
+        ]
     if recording.options and recording.options != known.get("options", {}):
         changed.append("another -options.json")
     if changed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1 import actions as act
+from steve1.core.errors import UserError
+from steve1.core.files import read_json
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.registry import format_of
-from steve1.data.episodes.parts import ACTIONS, ACTIONS_PICKLE, PACK, events_of, unknown_buttons
+from steve1.data.episodes.parts import ACTIONS, ACTIONS_PICKLE, METADATA, PACK, events_of, game_of, unknown_buttons
 from steve1.data.media.video import FPS
 from steve1.data.recordings.recording import (
     Found,
@@ -90,6 +93,13 @@ class EpisodeFolder(Recording):
     @property
     def expected_frames(self) -> int:
         return len(self.episode)
+
+    @property
+    def game(self) -> str:
+        file = self.video / METADATA
+        with contextlib.suppress(UserError):  # conversion names what is damaged
+            return game_of(read_json(file)) if file.exists() else ""
+        return ""
 
     def digests(self) -> Iterator[tuple[str, str]]:
         return file_digests(self.video / name for name in (ACTIONS, ACTIONS_PICKLE))

@@ -218,6 +218,12 @@ class Recording(abc.ABC):
         return {}
 
     @property
+    def game(self) -> str:
+        """The game that it says it is of, "" if it does not."""
+        named = self.options.get("env")
+        return named if isinstance(named, str) else ""
+
+    @property
     def episode(self) -> Episode | None:
         """The episode that it is already, in another format."""
         return None

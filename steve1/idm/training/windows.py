@@ -23,6 +23,7 @@ from steve1.core.errors import UserError
 from steve1.core.messages import some, translated
 from steve1.core.seeds import generator
 from steve1.data.episodes.episode import Episode
+from steve1.data.episodes.parts import origins
 from steve1.data.loading.lists import ListEntry
 from steve1.data.loading.sampling import is_labelled
 from steve1.data.media.stored import encode_video, read_frames_of
@@ -63,7 +64,7 @@ def read_episodes(entries: Sequence[ListEntry], window: int) -> tuple[list[TrueE
         episode = Episode(entry.path)
         if is_labelled(episode):
             labelled.append(entry.path.name)
-        elif episode.metadata.get("null_frames_dropped"):
+        elif any(known.get("null_frames_dropped") for known in origins(episode.metadata)):
             dropped.append(entry.path.name)
         elif len(episode) < window:
             short.append(entry.path.name)

@@ -19,6 +19,9 @@ from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.export import export_episode
 from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.data.exchange.store import shown
+from steve1.data.loading.lists import ListEntry
+from steve1.data.loading.sampling import is_labelled
+from steve1.data.loading.windows import WindowDataset
 from steve1.data.quality.validate import check_episode
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
@@ -46,6 +49,36 @@ def test_read_back_it_is_equal(tmp_path: Path, make: object, kind: str) -> None:
     assert export_episode(source, tmp_path / "out" / "ep", kind) == 50
     same(source, tmp_path / "out" / "ep")
     assert check_episode(tmp_path / "out" / "ep").sound
+
+
+@pytest.mark.parametrize("kind", ["guide", "steve1"])
+def test_an_episode_that_ends_before_its_first_goal_comes_back(tmp_path: Path, kind: str) -> None:
+    """Its goals are all NaN: a list of None alone would not say how wide they are, and stopped training on the whole list."""
+    for frames in (15, 16, 40):
+        source = make_episode(tmp_path / "in" / f"ep{frames}", frames)
+        back = tmp_path / kind / source.name
+        export_episode(source, back, kind)
+        assert np.array_equal(np.asarray(Episode(source).goals), Episode(back).goals, equal_nan=True)
+        assert check_episode(back).sound
+    entries = [ListEntry(path) for path in sorted((tmp_path / kind).iterdir())]
+    assert len(WindowDataset(entries, 16)) == 2, "the short ones are skipped, as those of our own format are"
+    assert convert_folder(tmp_path / kind, tmp_path / "back", ConvertSettings(keep_nulls=True)).count("converted") == 3
+
+
+@pytest.mark.parametrize("kind", ["guide", "steve1"])
+def test_labels_of_a_video_are_labels_after_another_format(tmp_path: Path, kind: str) -> None:
+    for name, facts in (("label", {"source_kind": "video"}), ("true", {"source_kind": "recording"})):
+        with EpisodeWriter(tmp_path / "in" / name, facts) as writer:
+            for number in range(20):
+                writer.add(picture(number), action(number))
+        export_episode(tmp_path / "in" / name, tmp_path / "out" / name, kind)
+    convert_folder(tmp_path / "out", tmp_path / "back", ConvertSettings())
+    export_episode(tmp_path / "back" / "label", tmp_path / "twice" / "in" / "label", kind)
+    convert_folder(tmp_path / "twice" / "in", tmp_path / "twice" / "back", ConvertSettings())
+    for folder in ("in", "out", "back", "twice/in", "twice/back"):
+        assert is_labelled(Episode(tmp_path / folder / "label")), folder
+    for folder in ("in", "out", "back"):
+        assert not is_labelled(Episode(tmp_path / folder / "true"))
 
 
 def test_there_and_back_through_all_layouts(tmp_path: Path) -> None:

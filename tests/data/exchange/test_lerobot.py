@@ -18,6 +18,7 @@ from steve1 import actions as act
 from steve1.commands.data.export_dataset import Args, main
 from steve1.core.errors import UserError
 from steve1.core.frames import write_picture
+from steve1.data.episodes.cut import cut_episode
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.data.exchange.export import export_store
@@ -26,6 +27,8 @@ from steve1.data.exchange.lerobot.read import LeRobotSet
 from steve1.data.exchange.lerobot.schema import ACTION_NAMES, PICTURE, Limits
 from steve1.data.exchange.lerobot.write import WriterV3, WriterV21
 from steve1.data.exchange.store import shown
+from steve1.data.loading.sampling import is_labelled
+from steve1.data.quality.history import read_history
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
 from tests.data.makers import action, make_dataset, make_episode, picture
@@ -98,6 +101,47 @@ def test_null_frames_are_dropped_on_request_and_takeovers_move_with_the_frames(d
     after = Episode(tmp_path / "back" / "b")
     assert len(after) == 32
     assert np.flatnonzero(after.imitated).tolist() == [*range(3, 8), *range(19, 32)]
+
+
+@pytest.mark.parametrize("kind", VERSIONS)
+def test_frames_that_are_all_context_stay_context(tmp_path: Path, kind: str) -> None:
+    """Such as a stretch, cut out of a correction, in which only the policy acts."""
+    captioned(tmp_path / "ds" / "a", 30, "explore", imitated=[(20, 30)])
+    captioned(tmp_path / "ds" / "c", 30, "explore", 1)
+    cut_episode(tmp_path / "ds" / "a", tmp_path / "ds" / "b", 0, 20)
+    assert not Episode(tmp_path / "ds" / "b").imitated.any()
+    exported(tmp_path / "ds", tmp_path / "set", kind)
+    summary = convert_folder(tmp_path / "set", tmp_path / "back", KEEP)
+    assert [result.status for result in summary.results] == ["converted", "refused", "converted"], summary.text
+    assert "there is nothing to imitate" in summary.results[1].reason
+    assert Episode(tmp_path / "back" / "c").imitated is None
+    asked = ConvertSettings(keep_nulls=True, mineclip_frames=False, policy_frames="imitate")
+    assert convert_folder(tmp_path / "set", tmp_path / "all", asked).count("converted") == 3
+
+
+@pytest.mark.parametrize("kind", VERSIONS)
+def test_events_and_labels_come_back(tmp_path: Path, kind: str) -> None:
+    events = [[3, "mine_block:dirt"], [20, "pickup:dirt"]]
+    captioned(tmp_path / "ds" / "a", 30, "dig dirt", events=events, source_kind="video")
+    exported(tmp_path / "ds", tmp_path / "set", kind)
+    convert_folder(tmp_path / "set", tmp_path / "back", KEEP)
+    after = Episode(tmp_path / "back" / "a")
+    assert after.metadata["events"] == events
+    assert read_history(after.path).mined["dirt"][[2, 3]].tolist() == [0, 1]
+    assert is_labelled(after)
+    convert_folder(tmp_path / "set", tmp_path / "dropped", ConvertSettings(mineclip_frames=False))  # frame 5 is null
+    assert Episode(tmp_path / "dropped" / "a").metadata["events"] == [[3, "mine_block:dirt"], [19, "pickup:dirt"]]
+
+
+def test_a_caption_that_has_changed_since_is_said(dataset: Path, tmp_path: Path) -> None:
+    exported(dataset, tmp_path / "set", "lerobot-v2.1")
+    convert_folder(tmp_path / "set", tmp_path / "back", KEEP)
+    edited = tmp_path / "set" / "meta" / "tasks.jsonl"
+    edited.write_text(edited.read_text().replace('"explore"', '"wander"'))
+    (tmp_path / "set" / "meta" / "info.json").touch()  # else this process keeps the set open
+    notes = {Path(r.episode).name: r.notes for r in convert_folder(tmp_path / "set", tmp_path / "back", KEEP).results}
+    assert notes["a"] == notes["c"] == []
+    assert "captions ['explore', 'please explore'] (now ['wander'])" in notes["b"][0]
 
 
 # ---- the traps of the format ----

@@ -102,6 +102,19 @@ def test_small_sources_do_not_give_a_quarter_of_everything_to_validation(tmp_pat
     assert create("more", sources, val_fraction=0.5, folder=tmp_path)["val_episodes"] == 18
 
 
+def test_validation_needs_no_long_episode_of_each_source(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Weights are shares of training; validation takes every window once."""
+    make_dataset(tmp_path / "A", [60, 60], size=8)
+    make_dataset(tmp_path / "B", [60, 20], size=8)
+    lines = ["# weight: 0.5", tmp_path / "A" / "ep00", "# weight: 0.5", tmp_path / "B" / "ep01"]
+    (tmp_path / "val.txt").write_text("\n".join(map(str, lines)))
+    entries = read_list(tmp_path / "val.txt")
+    assert len(WindowDataset(entries, 32, fixed=True)) == 2
+    assert "skipped ep01" in caplog.text
+    with pytest.raises(UserError, match=r"below the weight 0\.5"):
+        WindowDataset(entries, 32)
+
+
 def test_budgets_take_whole_episodes_until_they_are_reached(data: Path, tmp_path: Path) -> None:
     found = create("x", [Source(data / "A")], train_frames=90, val_frames=30, folder=tmp_path)
     assert (found["train_frames"], found["val_frames"]) == (100, 40)
@@ -372,6 +385,24 @@ def test_parts_of_an_episode_whose_goals_or_actions_have_changed_are_refused(tmp
     note_of = whole / "metadata.json"
     write_json(note_of, read_json(note_of) | {"mineclip": {"sha256": "b" * 64}})
     with pytest.raises(UserError, match="before its goals were made"):
+        split()
+
+
+def test_parts_that_were_embedded_alone_are_taken_again(tmp_path: Path) -> None:
+    """As the command advises where the episodes have no goals yet."""
+    (whole,) = find_episodes(make_dataset(tmp_path / "long", [400], goals=False))
+
+    def split() -> dict[str, Any]:
+        return create("x", [Source(tmp_path / "long")], by_time=True, folder=tmp_path)
+
+    assert len(split()["sources"][0]["without_goals"]) == 2
+    parts = find_episodes(tmp_path / "long_by_time")
+    for path in parts:
+        write_goals(path, embeds(len(Episode(path)), 8))
+    assert split()["sources"][0]["without_goals"] == []
+    assert find_episodes(tmp_path / "long_by_time") == parts
+    write_goals(whole, embeds(400, 8, seed=1))
+    with pytest.raises(UserError, match="another episode, or before its goals"):
         split()
 
 

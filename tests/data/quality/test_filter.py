@@ -95,6 +95,29 @@ def test_segments_hold_the_gain_and_their_goals_stay_true(tmp_path: Path) -> Non
     assert main(Args((str(tmp_path / "kept"),), gained=("dirt",))) == 0
 
 
+def test_what_an_earlier_filter_left_in_the_folder_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its episodes do not meet the conditions of now, and its stretches overlap those of now: one would validate the other."""
+    rows = {
+        "few": [row(n, 64 + (n >= 80)) for n in range(160)],
+        "many": [row(n, 64 + min(n // 20, 6)) for n in range(160)],
+    }
+    folder, out = dataset(tmp_path, rows, mineclip_frames=False), tmp_path / "out"
+
+    def run(target: Path, **conditions: Any) -> str:
+        assert main(Args((str(folder),), output_dir=str(target), **conditions)) == 0
+        return capsys.readouterr().out
+
+    assert "earlier filter" not in run(out, gained=("dirt",))
+    make_episode(out / "mine", 40)
+    said = run(out, gained=("dirt=5",))
+    assert f"few: kept by an earlier filter, not by this one; they stay in {out}" in said
+    assert (out / "few").is_dir()
+    cut = {"gained": ("dirt",), "segments": True, "after": 1}
+    assert "earlier filter" not in run(tmp_path / "cut", before=4, **cut)
+    assert "few_000000_000101: kept by an earlier filter" in run(tmp_path / "cut", before=3, **cut)
+    assert "earlier filter" not in run(tmp_path / "other", before=3, **cut)
+
+
 def test_stretches_of_several_conditions() -> None:
     dirt = [0] * 100 + [1] * 100
     log = [0] * 120 + [1] * 80

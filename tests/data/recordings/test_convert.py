@@ -576,3 +576,20 @@ def test_options_that_cannot_be_read_are_noted(data: bytes, captions: list[str] 
     assert found.status == "converted"
     assert json.loads((tmp_path / "out" / "rec" / "metadata.json").read_text()).get("captions") == captions
     assert any("captions and other options are left out" in note for note in found.notes) == (captions is None)
+
+
+def test_a_caption_of_an_episode_folder_that_has_changed_since_is_said(tmp_path: Path) -> None:
+    """Before, it was skipped without a word, and training went on with the caption of before."""
+    source = guide_episode(tmp_path / "in" / "ep", 20)
+    told = {"behaviour": "dig_dirt", "captions": ["dig dirt"]}
+    (source / "metadata.json").write_text(json.dumps(told))
+    for notes in (0, 0):
+        (result,) = convert_folder(tmp_path / "in", tmp_path / "out", ConvertSettings(keep_nulls=True)).results
+        assert len(result.notes) == notes
+    (source / "metadata.json").write_text(json.dumps(told | {"captions": ["dig a hole"], "from": "elsewhere"}))
+    (result,) = convert_folder(tmp_path / "in", tmp_path / "out", ConvertSettings(keep_nulls=True)).results
+    assert result.status == "exists"
+    assert result.notes[0].startswith(
+        "was converted with captions ['dig dirt'] (now ['dig a hole']); it stays as it is"
+    )
+    assert Episode(tmp_path / "out" / "ep").metadata["captions"] == ["dig dirt"]

@@ -16,8 +16,11 @@ import pytest
 from steve1.commands.data import embed, generate_dataset
 from steve1.commands.data.convert import Args, main
 from steve1.core.errors import UserError
+from steve1.core.files import read_json, write_json
 from steve1.core.paths import ROOT
 from steve1.data.episodes.episode import Episode, find_episodes
+from steve1.data.episodes.export import export_episode
+from steve1.data.exchange.export import export_store
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
 from steve1.data.recordings.shards import Shard, alone_in, parse_shard, ray_results
@@ -122,6 +125,24 @@ def test_recordings_of_luanti_are_embedded_by_the_mini_mineclip(
         if game:
             (tmp_path / "in" / f"r{number}-options.json").write_text(json.dumps({"env": game}))
     assert generate_dataset.default_mineclip(_dataset_args(tmp_path), tmp_path / "in") == wanted
+
+
+@pytest.mark.parametrize("kind", ["guide", "steve1", "lerobot-v3"])
+def test_exported_episodes_of_luanti_are_embedded_by_the_mini_mineclip(tmp_path: Path, kind: str) -> None:
+    """Their metadata names the game; embedded by the published MineCLIP, their goals fit no mini weights."""
+    if kind == "lerobot-v3":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra lerobot)")
+    (source,) = find_episodes(make_dataset(tmp_path / "ds", [20], goals=False))
+    known = read_json(source / "metadata.json")
+    for game, wanted in (("luanti", "data/mini/mini_mineclip.safetensors"), ("mcio", "data/weights/mineclip/attn.pth")):
+        write_json(source / "metadata.json", known | {"options": {"env": game}})
+        folder, asked = tmp_path / game, "folder"
+        if kind == "lerobot-v3":
+            export_store([source], folder, kind)
+            asked = "lerobot"
+        else:
+            export_episode(source, folder / "ep", kind)
+        assert generate_dataset.default_mineclip(_dataset_args(tmp_path, source=asked), folder) == wanted
 
 
 def _published(folder: Path) -> Path:

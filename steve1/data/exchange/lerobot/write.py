@@ -87,7 +87,10 @@ class LeRobotWriter(StoreWriter):
         self._merged.add(found)
         table = frame_table(self.features, columns)
         self._place(episode, table, found)
-        self._own.write(json.dumps({"episode_index": self.contents.episodes, "name": episode.name, "length": len(episode), "metadata": episode.kept}) + "\n")  # fmt: skip
+        known = {"episode_index": self.contents.episodes, "name": episode.name, "length": len(episode)}
+        # Where nobody took over, `intervention` alone does not tell one player from a policy whose frames are all context.
+        masked = {"masked": True} if episode.episode.imitated is not None else {}
+        self._own.write(json.dumps({**known, **masked, "metadata": episode.kept}) + "\n")
         self.contents.add(len(episode), episode.task, episode.kept.get("source_kind"))
 
     def _columns(self, episode: Shown) -> dict[str, NDArray[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
+from steve1.data.episodes.parts import events_of, game_of
 from steve1.data.exchange.lerobot import schema
 from steve1.data.exchange.lerobot.read import Entry, LeRobotSet, open_set
 from steve1.data.media.video import recorder_size
@@ -61,7 +63,8 @@ class LeRobotEpisode(Recording):
         if schema.INTERVENTION in self.dataset.features:
             taken_over = self.dataset.rows(self.entry, [schema.INTERVENTION])[schema.INTERVENTION][:, 0].astype(bool)
             # What a policy did before somebody took over is context.
-            ticks.imitated = taken_over if taken_over.any() else None
+            ticks.imitated = taken_over if taken_over.any() or _row(self.dataset, self.entry).get("masked") else None
+        ticks.events = events_of(_origin(self.dataset, self.entry))
         return ticks
 
     @property
@@ -78,6 +81,12 @@ class LeRobotEpisode(Recording):
     @property
     def warnings(self) -> list[str]:
         return Pictures(*self.dataset.picture_size).notes
+
+    @property
+    def game(self) -> str:
+        with contextlib.suppress(UserError):  # conversion names what is damaged
+            return game_of(_origin(self.dataset, self.entry))
+        return ""
 
     def digests(self) -> Iterator[tuple[str, str]]:
         rows = self.dataset.rows(self.entry, self.dataset.columns.features)
@@ -108,16 +117,20 @@ class LeRobotEpisode(Recording):
 
 def _origin(dataset: LeRobotSet, entry: Entry) -> dict[str, Any]:
     """The metadata of the episode that was exported; {} where the dataset was changed since, or is of others."""
+    metadata = _row(dataset, entry).get("metadata")
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _row(dataset: LeRobotSet, entry: Entry) -> dict[str, Any]:
+    """What was noted at the export of an episode; {} where the dataset was changed since, or is of others."""
     row = dataset.own.get(entry.number, {})
-    metadata = row.get("metadata")
-    return metadata if isinstance(metadata, dict) and row.get("length") == entry.length else {}
+    return row if row.get("length") == entry.length else {}
 
 
 def _name(tree: Tree, dataset: LeRobotSet, entry: Entry) -> str:
     """The name of the episode that was exported, else the dataset's and its number."""
-    row = dataset.own.get(entry.number, {})
-    name = row.get("name")
-    if isinstance(name, str) and row.get("length") == entry.length and Path(name).name == name:
+    name = _row(dataset, entry).get("name")
+    if isinstance(name, str) and Path(name).name == name:
         return name
     number = _NAME.format(entry.number)
     return number if dataset.root == tree.root else f"{tree.name_of(dataset.root)}_{number}"
