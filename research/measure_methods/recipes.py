@@ -49,7 +49,7 @@ RECIPES = {
     "lora": Recipe("LoRA", _LORA),
     "heads": Recipe("heads and goal layer", {"finetune_mode": "heads_and_goal"}),
     "fixed_prompt": Recipe("fixed prompt", prompted=True),
-    "goal": Recipe("goal tuning", {"finetune_mode": "goal", "learning_rate": 3e-1}, prompted=True),
+    "goal": Recipe("goal tuning", {"finetune_mode": "goal", "learning_rate": 1e-2}, prompted=True),
     "mixed": Recipe("old demonstrations (55 %)", {"keep": "replay", "replay_share": 0.55}, old="demonstrations"),
     "self": Recipe("self-replay (50 %)", {**_FROZEN, "keep": "self", "replay_share": 0.5}, old="self"),
     "lora_replay": Recipe(
