@@ -18,6 +18,7 @@ import yaml
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
+from steve1.core.files import read_json
 from steve1.core.reading.pickles import load_restricted
 from steve1.evaluation.demonstrations import read_demonstrations, typical
 from steve1.evaluation.policies import PolicyCache, PolicySpec
@@ -123,6 +124,14 @@ def films_to_make(
     return found
 
 
+def made_otherwise(film: Film, now: Mapping[str, Any]) -> list[str]:
+    """In what a film that is there differs from the one that would be made now, by the trace beside it."""
+    trace = film.path.with_suffix(".json")
+    known = read_json(trace) if trace.is_file() else {}
+    pairs = {"cond_scale": film.cond_scale, **now}
+    return [f"{name} {known[name]} (now {value})" for name, value in pairs.items() if known.get(name, value) != value]
+
+
 def make_film(
     film: Film,
     spec: PolicySpec,
@@ -132,8 +141,9 @@ def make_film(
     options: Mapping[str, Any],
     steps: int,
     seed: int,
+    facts: Mapping[str, Any] | None = None,
 ) -> Trace:
-    """Play and film one prompt; the trace lies beside the video."""
+    """Play and film one prompt; the trace, with further facts, lies beside the video."""
     player = dataclasses.replace(spec, metadata=dataclasses.replace(spec.metadata, cond_scale=film.cond_scale))
     cache.prepare(player, film.goal)
     caption = film.prompt.prompt if film.kind == "Text" else f"{film.prompt.name} (visual prompt)"
@@ -147,7 +157,7 @@ def make_film(
         seed=seed,
         start=start,
         options=options,
-        metadata={"prompt": caption, "kind": film.kind, "cond_scale": film.cond_scale},
+        metadata={"prompt": caption, "kind": film.kind, "cond_scale": film.cond_scale, **(facts or {})},
     )
     trace.save(film.path.with_suffix(""))
     return trace

@@ -17,12 +17,14 @@ from research.paper import (
     PaperPrompt,
     demonstrated_goals,
     films_to_make,
+    made_otherwise,
     make_film,
     paper_prompts,
     published_goals,
 )
 from steve1.commands.cli import run
 from steve1.core.errors import UserError, nearest
+from steve1.core.files import sha256_file
 from steve1.core.messages import translated
 from steve1.core.options import Option
 from steve1.core.paths import display, resolve, slug
@@ -89,6 +91,12 @@ def main(args: Args) -> None:
     missing = [film for film in films if args.overwrite or not film.path.exists()]
     made = len(films) - len(missing)
     print(translated(f"{len(films)} videos in {display(folder)}: {made} exist, {len(missing)} to make"))
+    facts = {"weights_sha256": sha256_file(spec.weights)} if spec.weights else {}
+    now = {"seed": args.seed, "steps_asked": args.gameplay_length, **facts}
+    for film in () if args.overwrite else films:
+        if film.path.exists() and (differing := made_otherwise(film, now)):
+            what = ", ".join(map(translated, differing))
+            print(translated(f"  note     {film.path.name}: {what}; it stays as it is: --overwrite makes it anew"))
     cache = PolicyCache(device=args.device)
     with SupervisedEnv(lambda: make_env(env_name)) as game:
         for number, film in enumerate(missing, start=1):
@@ -96,7 +104,7 @@ def main(args: Args) -> None:
             task = suite.tasks.get(film.prompt.task)
             options: dict[str, Any] = {**(task.reset_options() if task else {}), "biome": film.prompt.biome}
             start = starts[integer(args.seed, film.prompt.name) % len(starts)]
-            trace = make_film(film, spec, cache, game, start, options, args.gameplay_length, args.seed)
+            trace = make_film(film, spec, cache, game, start, options, args.gameplay_length, args.seed, facts)
             verdict = (
                 f", {task.measure_label}: {task.judge(trace)[1]:.1f}"
                 if task and task.biome == film.prompt.biome

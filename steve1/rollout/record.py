@@ -27,11 +27,13 @@ from steve1.envs.starts import start_states
 from steve1.rollout.play import Actor, play
 from steve1.rollout.players import Behaviour, Player
 from steve1.rollout.players.player import DEGREES_PER_PIXEL
+from steve1.rollout.supervise import CUT_OFF
 from steve1.rollout.trace import Trace
 
 FORMAT = "luanti-1"
 Judge = Callable[[Trace], tuple[bool, float]]  # (did it do the thing, how far it got)
 _ENDINGS = ("-options.json", ".jsonl", ".mp4")  # of a recording's files, in the order in which they get their names
+_FEWEST = 32  # ticks of a recording that can hold a goal
 _STATS = {"dug": "minecraft.mine_block", "placed": "minecraft.use_item", "crafted": "minecraft.craft_item"}
 
 
@@ -163,7 +165,7 @@ def is_recorded(prefix: Path) -> bool:
 def record(
     env: Env, player: Actor, steps: int, prefix: str | os.PathLike[str], *, behaviour: str,
     reset_options: dict[str, Any], judge: Judge, captions: Sequence[str] = (), unit: str = "", seed: int = 0,
-    only_successful: bool = False, details: dict[str, Any] | None = None,
+    only_successful: bool = False, details: dict[str, Any] | None = None, keep_cut_off: bool = False,
 ) -> Recorded:  # fmt: skip
     """Play one episode and write its recording under `prefix`, whole or not at all.
 
@@ -173,23 +175,28 @@ def record(
         captions: what the behaviour is called in words; kept in the options file.
         only_successful: drop the recording of an episode that fails.
         details: more entries for the options file.
+        keep_cut_off: an episode that Ctrl-C or a dead game ends is kept up to there, if it is long enough: a person does not play it again.
 
     Raises:
-        GameDied: nothing is left behind; the same call can be made again with a fresh game and player.
+        GameDied: without `keep_cut_off` nothing is left behind; the same call can be made again with a fresh game and player.
     """
     target = Path(prefix)
+    options = {
+        "format": FORMAT, "env": "luanti", "behaviour": behaviour, "captions": list(captions), "seed": seed, "unit": unit, "reset": reset_options, **(details or {}),
+    }  # fmt: skip
     env.draw_pointer = False  # conversion draws it, as for any recording
     try:
         with RecordingWriter(target) as writer:
-            trace = play(_Recorder(player, writer), env, steps, seed=seed, options=reset_options)
+            try:
+                trace = play(_Recorder(player, writer), env, steps, seed=seed, options=reset_options)
+            except CUT_OFF:
+                if keep_cut_off and writer.ticks >= _FEWEST:
+                    writer.finish({**options, "steps": writer.ticks, "success": None, "value": None})
+                raise
             success, value = judge(trace)
             kept = success or not only_successful
             if kept:
-                options = {
-                    "format": FORMAT, "env": "luanti", "behaviour": behaviour, "captions": list(captions),
-                    "seed": seed, "steps": len(trace), "success": success, "value": round(value, 3), "unit": unit, "reset": reset_options, **(details or {}),
-                }  # fmt: skip
-                writer.finish(options)
+                writer.finish({**options, "steps": len(trace), "success": success, "value": round(value, 3)})
         return Recorded(target, len(trace), value, success, kept)
     finally:
         env.draw_pointer = True
@@ -241,7 +248,7 @@ def free_prefix(folder: Path, name: str) -> Path:
 
 def check_steps(steps: int) -> None:
     """Refuse episodes that are too short to hold a goal."""
-    if steps < 32:
+    if steps < _FEWEST:
         raise UserError(
             "Recordings this short hold no goal.", got=f"{steps} steps", expected="at least 32", todo="--steps 300"
         )

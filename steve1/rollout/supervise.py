@@ -16,6 +16,8 @@ _log = logging.getLogger(__name__)
 
 # How a dead or silent game shows itself. A new game does not fix anything else (a full disk, a wrong shape).
 GAME_FAULTS: tuple[type[BaseException], ...] = (GameDied, EOFError, BrokenPipeError, ConnectionError, TimeoutError)
+#: what ends an episode before its time
+CUT_OFF: tuple[type[BaseException], ...] = (KeyboardInterrupt, *GAME_FAULTS)
 
 
 class SupervisedEnv(contextlib.AbstractContextManager["SupervisedEnv"]):

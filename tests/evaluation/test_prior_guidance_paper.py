@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 import torch
 
+from research import paper_videos
 from research.paper import films_to_make, make_film, paper_prompts, published_goals
 from research.prior_analysis import analyse, nearest, pca, prepare, render, tsne
 from research.prior_pictures import write_analysis
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.errors import UserError
+from steve1.core.paths import ROOT
 from steve1.evaluation.demonstrations import VisualPrompt
 from steve1.evaluation.guidance_sweep import summarise_sweep, sweep_guidance
 from steve1.evaluation.policies import PolicySpec
@@ -246,3 +248,26 @@ def test_a_film_of_a_prompt_with_its_trace(tmp_path: Path) -> None:
         )  # type: ignore[arg-type]
     assert probe(film.path).frames == 20
     assert json.loads((tmp_path / "dig - Visual Prompt.json").read_text())["cond_scale"] == 7.0
+
+
+def test_films_that_were_made_otherwise_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "mini"
+    folder.mkdir()
+    for name, steps in (("dig", 20), ("dirt", 3000)):
+        (folder / f"{name} - Text Prompt.mp4").touch()
+        facts = {"seed": 0, "steps_asked": steps, "cond_scale": 0.0}
+        (folder / f"{name} - Text Prompt.json").write_text(json.dumps(facts))
+    weights = str(ROOT / "data" / "mini" / "mini.weights")
+    asked: dict[str, Any] = {
+        "in_weights": weights,
+        "prompts": ("dig", "dirt"),
+        "kinds": ("text",),
+        "save_dirpath": str(tmp_path),
+    }
+    long = "steps_asked 20 (now 3000)"
+    for scale, dig, dirt in ((0.0, long, ""), (2.0, f"cond_scale 0.0 (now 2.0), {long}", "cond_scale 0.0 (now 2.0)")):
+        paper_videos.main(paper_videos.Args(**asked, text_cond_scale=scale))
+        said = capsys.readouterr().out
+        assert "2 exist, 0 to make" in said
+        for name, what in (("dig", dig), ("dirt", dirt)):
+            assert (f"{name} - Text Prompt.mp4: {what}; it stays as it is" in said) == bool(what), said

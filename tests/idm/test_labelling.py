@@ -29,6 +29,7 @@ from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
 from steve1.data.recordings.shards import Shard, alone_in
 from steve1.data.videos.form import VideoForm
+from steve1.idm.labelling.calibration import read_calibration
 from steve1.idm.labelling.checks import (
     Thresholds,
 )
@@ -257,6 +258,31 @@ def test_another_beginning_leaves_no_frame_twice(
 
 
 @pytest.mark.e2e
+def test_a_video_that_has_another_name_now_is_not_labelled_again(tmp_path: Path, label: Labeller) -> None:
+    folder, out = tmp_path / "v", tmp_path / "out"
+    walk = film(folder / "walk.mp4", turns(60))
+    label(folder, out)
+    film(tmp_path / "w" / "a.mp4", turns(60, 1)).rename(folder / "walk.mkv")  # beside it, "walk" is no name any more
+    beside = label(folder, out)
+    assert (beside.labelled, beside.there) == (1, 1)
+    (folder / "old").mkdir()
+    walk.rename(folder / "old" / "hike.mp4")
+    moved = label(folder, out)
+    assert (moved.labelled, moved.there, moved.changed) == (0, 2, [])
+    assert sorted(path.name for path in find_episodes(out)) == ["walk.mkv_000000", "walk_000000"]
+    film(folder / "old" / "swim.mp4", turns(60, 2))
+    assert label(folder, out).labelled == 1
+
+
+@pytest.mark.e2e
+def test_frames_that_time_stamps_leave_out_are_no_end(tmp_path: Path, label: Labeller) -> None:
+    encode(tmp_path / "v" / "a.mkv", pictures(turns(100)), stamps=lambda number: number / 20 + 10 * (number >= 50))
+    (record,) = label(tmp_path / "v", tmp_path / "out").records
+    assert [episode["first"] for episode in record["episodes"]] == [0, 252]
+    assert record["notes"] == []
+
+
+@pytest.mark.e2e
 def test_a_file_with_the_name_of_a_recording_is_not_taken_for_it(tmp_path: Path, label: Labeller) -> None:
     """Or --overwrite would remove it."""
     film(tmp_path / "v" / "a.mp4", turns(100))
@@ -372,6 +398,32 @@ def test_a_known_recording_sets_the_thresholds(tmp_path: Path, label: Labeller) 
     assert {"the labels are unsure"} == {each["reason"] for each in summary.records[0]["rejected"]}
     with pytest.raises(UserError, match="no actions beside it"):
         label(tmp_path / "v", tmp_path / "other", calibrate=str(tmp_path / "v" / "a.mp4"))
+
+
+@pytest.mark.e2e
+def test_a_calibration_is_of_the_thresholds_and_field_of_view_of_today(
+    tmp_path: Path, files: tuple[str, str], label: Labeller
+) -> None:
+    film(tmp_path / "v" / "a.mp4", turns(60))
+    video = known_recording(tmp_path / "known" / "me.mp4", 420)
+
+    def known() -> tuple[float, float, float]:
+        found = json.loads((tmp_path / "out" / "calibration.json").read_text())
+        (forward,) = (button for button in found["scores"]["buttons"] if button["name"] == "forward")
+        return found["fov"], forward["threshold"], forward["f1"]
+
+    label(tmp_path / "v", tmp_path / "out", calibrate=str(video))
+    assert known() == (70, 0.5, 1)
+    written = (tmp_path / "out" / "calibration.json").stat().st_mtime_ns
+    label(tmp_path / "v", tmp_path / "out", calibrate=str(video))
+    assert (tmp_path / "out" / "calibration.json").stat().st_mtime_ns == written, "nothing has changed"
+    Path(f"{files[1]}.json").write_text(json.dumps({"fov": 90, "thresholds": {"forward": 0.99}}))
+    label(tmp_path / "v", tmp_path / "out", calibrate=str(video), overwrite=True)
+    assert known() == (90, 0.99, 0), "nothing is labelled forward any more"
+    Path(f"{files[1]}.json").write_text(json.dumps({"fov": 80, "thresholds": {"forward": 0.99}}))
+    found = read_calibration(tmp_path / "out", IdmFiles.of(*files), None)
+    assert found is not None
+    assert found.fov == 80
 
 
 def test_a_missing_or_wrong_model_is_named(tmp_path: Path) -> None:

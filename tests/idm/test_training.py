@@ -7,6 +7,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,7 @@ from steve1.idm.training.loop import (
     _NOT_TRAINED,
     Start,
     _answer_with_frequencies,
+    _check_model_file,
     _read,
     judged,
     optimize,
@@ -313,6 +315,18 @@ def test_weights_that_the_run_did_not_write_are_not_replaced(folder: Path, tmp_p
         with pytest.raises(UserError, match="not this run's"):
             train_idm(train, val, Start(TINY), output, SETTINGS, run=tmp_path / "run")
     assert output.read_bytes() == b"mine"
+
+
+def test_the_model_file_of_other_weights_is_not_replaced(folder: Path, tmp_path: Path) -> None:
+    train, val = episodes(folder), episodes(folder, "val")
+    shutil.copy(ROOT / "data" / "mini" / "mini.model", tmp_path / "mini.model")
+    for _ in range(2):
+        with pytest.raises(UserError, match="not this run's"):
+            train_idm(train, val, Start(TINY), tmp_path / "mini.safetensors", SETTINGS, run=tmp_path / "run")
+    assert (tmp_path / "mini.model").read_bytes() == (ROOT / "data" / "mini" / "mini.model").read_bytes()
+    assert not (tmp_path / "run").exists()
+    write_idm_model(TINY, tmp_path / "mini.model")
+    _check_model_file(tmp_path / "mini.model", TINY)  # the same network's
 
 
 def test_a_fault_in_a_worker_is_told_as_in_this_process(folder: Path, tmp_path: Path) -> None:

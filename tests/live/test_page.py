@@ -147,6 +147,19 @@ def test_everything_on_the_page_works(tmp_path: Path, game: str) -> None:
     assert [prompt for _, prompt in noted["prompts"]] == ["dig dirt", "explore", "挖泥土", "chop a tree", "挖泥土"]
 
 
+def test_sliders_say_what_the_policy_plays_with(tmp_path: Path) -> None:
+    """Weights may be played with more guidance than the slider has, and with a temperature between its steps."""
+    with shown(tmp_path) as (browser, played):
+        agent = played.session._agent
+        assert agent is not None
+        agent.cond_scale, agent.temperature = 15.0, 0.33
+        browser.click("#forget")
+        browser.until("state.guidance === 15 && state.temperature === 0.33")
+        assert browser.js("at('guidance-row').querySelector('output').textContent") == "15.0"
+        assert browser.js("at('temperature-row').querySelector('output').textContent") == "0.33"
+        assert browser.js("Number(at('guidance').value)") == 15
+
+
 def test_the_keyboard_alone_plays_and_one_tick_takes_what_is_held(tmp_path: Path) -> None:
     with shown(tmp_path) as (browser, played):
         session = played.session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from steve1 import actions
-from steve1.commands.data import generate_dataset
+from steve1.commands.data import generate_dataset, record_minecraft
 from steve1.commands.data import record as command
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
@@ -201,6 +202,36 @@ def test_a_dying_game_leaves_nothing_half_written(tmp_path: Path) -> None:
             seed=seed,
         )  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), GameDied("The game does not run any more.")])
+def test_what_a_person_played_is_kept_where_it_was_cut_off(
+    tmp_path: Path, fault: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Person(Digger):
+        def __init__(self, ticks: int) -> None:
+            self.left = ticks
+
+        def act(self, obs: Any, info: Any) -> Any:
+            self.left -= 1
+            if self.left < 0:
+                raise fault
+            return super().act(obs, info)
+
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(record_minecraft, "WorkerEnv", PlainGame)
+    monkeypatch.setattr(record_minecraft, "make_env", lambda *_, **more: contextlib.nullcontext(PlainGame()))
+    for ticks in (50, 20):  # what is too short to hold a goal is not kept
+        monkeypatch.setattr(record_minecraft, "HumanPlayer", lambda env, ticks=ticks: Person(ticks))
+        with pytest.raises(type(fault)):
+            record_minecraft.main(record_minecraft.Args("mine", folder=str(tmp_path / "out")))
+    assert len(list((tmp_path / "out").iterdir())) == 3
+    assert is_recorded(tmp_path / "out" / "mine-0000")
+    lines = (tmp_path / "out" / "mine-0000.jsonl").read_text().splitlines()
+    assert probe(tmp_path / "out" / "mine-0000.mp4").frames == len(lines) == 50
+    options = json.loads((tmp_path / "out" / "mine-0000-options.json").read_text())
+    assert (options["env"], options["steps"], options["success"]) == ("mcio", 50, None)
+    assert f"kept up to there: {tmp_path / 'out' / 'mine-0000.mp4'}" in capsys.readouterr().out
 
 
 def test_demonstrations_are_a_function_of_their_numbers() -> None:

@@ -19,6 +19,7 @@ from steve1.envs import make_env
 from steve1.envs.worker.env import WorkerEnv
 from steve1.rollout.human import HumanPlayer
 from steve1.rollout.record import free_prefix, record
+from steve1.rollout.supervise import CUT_OFF
 
 TICKS_A_MINUTE = 20 * 60
 
@@ -84,10 +85,16 @@ def main(args: Args) -> None:
                     f"recording {number + 1} of {args.episodes}: the window opens when the world is there; F10 ends it"
                 )
             )
-            made = record(
-                env, HumanPlayer(env), steps, free_prefix(folder, args.name), behaviour=args.name,
-                reset_options=options, judge=lambda trace: (True, float(len(trace))), unit="steps", seed=args.seed + number,
-                details={"env": "mcio", "player": "a person"},
-            )  # fmt: skip
+            prefix = free_prefix(folder, args.name)
+            try:
+                made = record(
+                    env, HumanPlayer(env), steps, prefix, behaviour=args.name,
+                    reset_options=options, judge=lambda trace: (True, float(len(trace))), unit="steps", seed=args.seed + number,
+                    details={"env": "mcio", "player": "a person"}, keep_cut_off=True,
+                )  # fmt: skip
+            except CUT_OFF:
+                if os.path.exists(f"{prefix}.mp4"):
+                    print(translated(f"  kept up to there: {display(prefix)}.mp4"), flush=True)
+                raise
             print(translated(f"  {made.steps} ticks ({made.steps / 20:.0f} s): {display(made.prefix)}.mp4"))
     say_next(f"SOURCE=folder RECORDINGS_DIR={quoted(folder)} bash 1_generate_dataset.sh")

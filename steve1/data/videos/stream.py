@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +23,7 @@ from steve1.data.videos.form import VideoForm
 
 _EPSILON = 1e-4  # seconds
 _GAP_S = 5.0  # without a frame, after which time stamps are taken for a jump
+_REORDERED = 16  # frames at most by which H.264 shows one later than it decodes it
 LONGEST = 6000
 """Frames of a stretch; a longer one is divided."""
 # A cut: the picture changes by this many grey levels, and what is left after the best shift resembles the frame before by less than this.
@@ -39,9 +42,9 @@ def game_frames(path: Path, form: VideoForm, first: int = 0, stop: int | None = 
     number, shown, late = first, _Shown(form), 0.0
     interval = 1 / form.fps if form.fps > 0 else 1 / FPS
     # Half a second earlier: containers are searched by the time of decoding, which comes before that of showing.
-    for frame in decoded_frames(path, start=form.start + first / FPS - 0.5 if first else 0.0):
+    for stamp, frame in _in_order(decoded_frames(path, start=form.start + first / FPS - 0.5 if first else 0.0)):
         # Without a stamp, a frame follows the one before at the video's rate.
-        time = late + interval if frame.time is None else max(late, float(frame.time) - form.start)
+        time = late + interval if stamp is None else max(late, stamp - form.start)
         if shown.frame is not None and time - late > _GAP_S:
             number, shown.frame = max(number, math.ceil((time - _EPSILON) * FPS)), None
         while shown.frame is not None and number / FPS < time - _EPSILON:
@@ -55,6 +58,30 @@ def game_frames(path: Path, form: VideoForm, first: int = 0, stop: int | None = 
     while shown.frame is not None and number / FPS < late + interval - 2e-3 and number != stop:
         yield number, shown.picture
         number += 1
+
+
+def _in_order(frames: Iterator[av.VideoFrame]) -> Iterator[tuple[float | None, av.VideoFrame]]:
+    """Frames with their time stamps, these in order: AVI has stamps of decoding alone, which B-frames bring into another order than the pictures'."""
+    waiting: deque[av.VideoFrame] = deque()
+    stamps: list[float] = []
+
+    def ready(keep: int) -> Iterator[tuple[float | None, av.VideoFrame]]:
+        while len(waiting) > keep:
+            yield heapq.heappop(stamps), waiting.popleft()
+
+    try:
+        for frame in frames:
+            if frame.time is None:
+                yield from ready(0)
+                yield None, frame
+            else:
+                waiting.append(frame)
+                heapq.heappush(stamps, float(frame.time))
+                yield from ready(_REORDERED)
+    except UserError:
+        yield from ready(0)  # what came before the damage
+        raise
+    yield from ready(0)
 
 
 class _Shown:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from steve1.actions.buttons import BUTTONS
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, sha256_file, write_json
 from steve1.core.frames import agent_frame
@@ -94,7 +95,7 @@ def read_calibration(folder: Path, files: IdmFiles, video: Path | None) -> Calib
     """The calibration that lies in a dataset's folder; None where there is none of these weights and this recording.
 
     Args:
-        video: the recording; None: any.
+        video: the recording, which is scored at the thresholds that `<weights>.json` has today; None: any, at those of its day.
 
     Raises:
         UserError: the file is damaged.
@@ -107,7 +108,7 @@ def read_calibration(folder: Path, files: IdmFiles, video: Path | None) -> Calib
         return None
     try:
         found = known["scores"]
-        return Calibration(
+        calibration = Calibration(
             str(known["recording"]),
             str(known["recording_sha256"]),
             str(known["weights_sha256"]),
@@ -119,8 +120,12 @@ def read_calibration(folder: Path, files: IdmFiles, video: Path | None) -> Calib
                 [CameraScores(**row) for row in found["camera"]],
             ),
             dict(known["pressed"]),
-            float(known.get("fov", PUBLISHED_FOV)),
+            files.fov,  # the recording is taken to have the model's, which may have been edited since
         )
     except (KeyError, TypeError, ValueError) as fault:
         todo = "remove it, and calibrate again with --calibrate"
         raise UserError("This calibration cannot be read.", where=path, got=str(fault), todo=todo) from fault
+    limits = [0.5] * len(BUTTONS) if files.thresholds is None else files.thresholds.tolist()
+    if video and [button.threshold for button in calibration.scores.buttons] != limits:
+        return None
+    return calibration

@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import torch
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.executor import ExecutorConfig, WorkerDied, job_results
-from steve1.core.files import HALF_WRITTEN, atomic_file, read_json, remove, remove_half_written, write_json
+from steve1.core.files import HALF_WRITTEN, atomic_file, read_json, remove, remove_half_written, sha256_file, write_json
 from steve1.core.messages import message, progress
 from steve1.core.paths import display
 from steve1.data.recordings.shards import WHOLE, Shard, alone_in, cluster_resources
@@ -108,8 +108,9 @@ def label_folder(
     files = IdmFiles.of(settings.idm_model, settings.idm_weights)
     known = recording_of(settings.calibrate) if settings.calibrate else None
     found = find_videos(videos)
-    settings.check_masks(found.videos)
-    every = [part for name, path in found.videos.items() for part in parts_of(name, path, settings)]
+    videos_by_name = _named_as_before(found.videos, output_dir)
+    settings.check_masks(videos_by_name)
+    every = [part for name, path in videos_by_name.items() for part in parts_of(name, path, settings)]
     parts = machine.shard.of(every)
     output_dir.mkdir(parents=True, exist_ok=True)
     with alone_in(output_dir, machine.shard, "label"):
@@ -141,6 +142,33 @@ def label_folder(
                 summary.labelled += 1
         _report(output_dir, machine.shard, summary, calibration)
     return summary
+
+
+def _named_as_before(videos: Mapping[str, Path], output_dir: Path) -> dict[str, Path]:
+    """Videos by the names that they were labelled by, if they were: "walk" is called "walk.mp4" since there is a walk.mkv, or has moved to another folder.
+
+    Under its new name a video would be labelled again, beside its earlier episodes, which show the same frames.
+    """
+    known: dict[str, tuple[int, str]] = {}  # {name: (bytes, sha256)}, by a video's first record
+    for path in sorted((output_dir / RECORDS).glob("*.json")):
+        name = path.stem.rpartition("_")[0]
+        if _RECORD.fullmatch(path.name) and name not in known:
+            record = read_json(path)
+            known[name] = (record.get("made_with") or {}).get("bytes", -1), record.get("sha256", "")
+    sizes = {name: path.stat().st_size for name, path in videos.items()}
+    before = {name: name for name, size in sizes.items() if name in known and known[name][0] == size}
+    for name in [name for name in videos if name not in before] if known else ():
+        free = {known[each][1]: each for each in known.keys() - before.values() if known[each][0] == sizes[name]}
+        if free and (digest := sha256_file(videos[name])) in free:
+            before[name] = free[digest]
+    found: dict[str, Path] = {}
+    for name, path in videos.items():
+        own = before.get(name, name)
+        # It may be called now what one that was labelled was called then.
+        while name not in before and (own in before.values() or own in found):
+            own += path.suffix
+        found[own] = path
+    return found
 
 
 def _tidy(folder: Path, mine: Sequence[Part] | None) -> None:

@@ -148,9 +148,9 @@ class PartLabeller:
                 )
         record["frames"] = sum(len(each.evidence) for each in found)
         wanted = part.stop if part.stop is not None else form.count
-        if 0 < wanted - FPS > part.first + record["frames"] and not any(each.stretch.fault for each in found):
-            end = (part.first + record["frames"]) / FPS
-            record["notes"].append(f"the video breaks off after {end:.1f} s of {wanted / FPS:.1f} s")
+        last = found[-1].end  # not the count of frames, of which time stamps may leave some out on the way
+        if 0 < wanted - FPS > last and not any(each.stretch.fault for each in found):
+            record["notes"].append(f"the video breaks off after {last / FPS:.1f} s of {wanted / FPS:.1f} s")
         everything = Evidence.joined([each.evidence for each in found])
         measures = measured(everything, mirror.agreement())
         record["measures"] = dataclasses.asdict(measures)

@@ -28,10 +28,10 @@ from steve1.core.errors import UserError
 from steve1.core.files import sha256_file, write_json
 from steve1.core.frames import AGENT_SIZE
 from steve1.core.paths import display
-from steve1.core.run_folder import Record, RunFolder, differing_entries, settings_dict
+from steve1.core.run_folder import SETTINGS_FILE, Record, RunFolder, differing_entries, settings_dict
 from steve1.core.seeds import integer
 from steve1.data.loading.batches import explain_dead_workers, loaded
-from steve1.idm.config import IdmConfig, write_idm_model
+from steve1.idm.config import IdmConfig, read_idm_model, write_idm_model
 from steve1.idm.label import Labels, WindowOutput
 from steve1.idm.metrics import Scores, best_threshold, scores
 from steve1.idm.network import InverseDynamicsModel
@@ -116,6 +116,8 @@ def train_idm(
         UserError: settings that cannot be used, a run with other settings in the folder, weights of others at `output`, or a loss that is not finite.
     """
     settings.check()
+    if not overwrite and not (run / SETTINGS_FILE).is_file():
+        _check_model_file(output.with_suffix(".model"), start.config)
     place = torch.device(device)
     model = start.model(settings.seed, place)
     if start.weights is None:
@@ -207,6 +209,20 @@ class _Shown:
         for name, value in found.state_dict().items():
             value.lerp_(trained[name], 1 - self._share)
         return found
+
+
+def _check_model_file(path: Path, config: IdmConfig) -> None:
+    """UserError where a `.model` file of other settings would be replaced: weights that differ in their endings alone share one."""
+    if not path.exists():
+        return
+    with contextlib.suppress(UserError):  # a policy's, or no such file at all
+        if read_idm_model(path) == config:
+            return
+    raise UserError(
+        "The .model file of the output weights exists already and is not this run's.",
+        where=display(path),
+        todo="choose another OUT_WEIGHTS, or --overwrite to replace it",
+    )
 
 
 def _differences(earlier: Record, now: Record) -> list[str]:

@@ -191,8 +191,13 @@ function slider(id, value, mine) {
   const row = at(`${id}-row`), input = at(id);
   row.hidden = value === null;
   input.disabled = !mine;
-  if (value !== null && document.activeElement !== input) input.value = value;
-  if (value !== null) row.querySelector("output").textContent = Number(input.value).toFixed(input.step < 0.1 ? 2 : 1);
+  if (value === null) return;
+  const held = document.activeElement === input;  // what is being dragged is not moved
+  if (!held) {
+    input.min = Math.min(input.min, value); input.max = Math.max(input.max, value);  // of weights that play beyond the usual
+    input.value = value;
+  }
+  row.querySelector("output").textContent = Number(held ? input.value : value).toFixed(input.step < 0.1 ? 2 : 1);  // the slider has steps, the value may lie between
 }
 function suggest() {
   const texts = state.prompts.map(prompt => prompt[state.language] || prompt.en);

@@ -14,7 +14,7 @@ import pytest
 
 from steve1.core.errors import UserError
 from steve1.data.media.motion import Motion, grey_of
-from steve1.data.media.video import probe
+from steve1.data.media.video import decoded_frames, probe
 from steve1.data.videos.find import find_videos
 from steve1.data.videos.form import VideoForm, length_of, look_at, parse_box
 from steve1.data.videos.overlays import OverlayFinder
@@ -82,6 +82,22 @@ def test_reading_from_the_middle_is_the_same(tmp_path: Path) -> None:
     for first in (1, 37, 80, 119):
         assert dict(shown(path, first=first)) == {moment: whole[moment] for moment in range(first, 120)}
     assert [moment for moment, _ in shown(path, first=10, stop=30)] == list(range(10, 30))
+
+
+def test_pictures_of_an_avi_come_in_turn_though_its_stamps_do_not(tmp_path: Path) -> None:
+    """AVI has stamps of decoding alone, and B-frames are decoded after the frame that they precede."""
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.options = {"preset": "ultrafast", "bf": "3", "b-adapt": "0", "g": "40"}
+        for frame in numbered(120):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    stamps = [float(frame.time or 0) for frame in decoded_frames(path)]
+    assert stamps != sorted(stamps)
+    assert shown(path) == [(number, number) for number in range(120)]
+    assert shown(path, first=70) == [(number, number) for number in range(70, 120)]
 
 
 def test_a_long_gap_in_the_time_stamps_is_left_out(tmp_path: Path) -> None:
