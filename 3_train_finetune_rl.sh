@@ -11,6 +11,7 @@ set -eu
 export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
+[ -f tools/python.sh ] || { echo "error: $SELF lies outside the project. next: copy it into the project's folder, or one below it" >&2; exit 2; }
 . tools/python.sh
 
 IN_WEIGHTS="${IN_WEIGHTS:-data/mini/mini.weights}"
@@ -39,6 +40,9 @@ GAMMA="${GAMMA:-0.999}"
 LAMBDA="${LAMBDA:-0.97}"
 VALUE="${VALUE:-linear}"                     # linear | head (the policy's value head, reset) | none
 TARGET_KL="${TARGET_KL:-0.02}"               # nats a step and iteration, looked at after every optimizer step
+MAX_GRAD_NORM="${MAX_GRAD_NORM:-5.0}"        # gradients are clipped to it; 0: never
+SEED="${SEED:-0}"                            # of places, draws and minibatches
+CHECKPOINT_DIR="${CHECKPOINT_DIR:-data/finetuning_checkpoint}"   # the run's folder is made in it
 
 # Keeping old skills (KEEP and REPLAY as in 3_train_finetune_template.sh)
 KEEP="${KEEP:-auto}"                         # self: stay close to what the start does under KEEP_PROMPTS; kl: stay close to it on REPLAY; replay: imitate REPLAY; both; none; auto: self without REPLAY, kl with a pack, replay with a sampling
@@ -56,5 +60,6 @@ whole_numbers ITERATIONS PLACES GROUP STEPS WORKERS EPOCHS MINIBATCHES KEEP_EPIS
 exec "$PYTHON" -m steve1 train_rl --in_weights "$IN_WEIGHTS" --out_weights "$OUT_WEIGHTS" --reward "$REWARD" --prompt "$PROMPT" \
   --method "$METHOD" --group_form "$GROUP_FORM" --finetune_mode "$FINETUNE_MODE" --iterations "$ITERATIONS" --places "$PLACES" --group "$GROUP" --steps "$STEPS" \
   --workers "$WORKERS" --learning_rate "$LEARNING_RATE" --epochs "$EPOCHS" --minibatches "$MINIBATCHES" --clip "$CLIP" \
-  --clip_high "$CLIP_HIGH" --gamma "$GAMMA" --lam "$LAMBDA" --value "$VALUE" --target_kl "$TARGET_KL" --kl_coef "$KL_COEF" \
+  --clip_high "$CLIP_HIGH" --gamma "$GAMMA" --lam "$LAMBDA" --value "$VALUE" --target_kl "$TARGET_KL" --max_grad_norm "$MAX_GRAD_NORM" \
+  --seed "$SEED" --checkpoint_dir "$CHECKPOINT_DIR" --kl_coef "$KL_COEF" \
   --kl_decay "$KL_DECAY" --keep "$KEEP" --replay "$REPLAY" --keep_prompts "$KEEP_PROMPTS" --keep_episodes "$KEEP_EPISODES" --keep_coef "$KEEP_COEF" "$@"

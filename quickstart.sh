@@ -11,6 +11,7 @@ set -eu
 export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
+[ -f tools/python.sh ] || { echo "error: $SELF lies outside the project. next: copy it into the project's folder, or one below it" >&2; exit 2; }
 . tools/python.sh
 
 NAME="${NAME:-quickstart}"                               # name of all outputs; another name keeps the first run
@@ -42,8 +43,8 @@ bash tools/setup.sh
 PYTHON="" && . tools/python.sh   # now there is a .venv
 mkdir -p data/recordings
 # One name, one skill: its demonstrations, weights and episodes belong together.
-[ -f "data/recordings/$NAME.skill" ] || echo "$SKILL" > "data/recordings/$NAME.skill"
-KEPT="$(cat "data/recordings/$NAME.skill")"
+KEPT="$SKILL"
+[ ! -f "data/recordings/$NAME.skill" ] || KEPT="$(cat "data/recordings/$NAME.skill")"
 if [ "$KEPT" != "$SKILL" ]; then
   printf '%s: %s\n' "$(text error)" "$(text "quickstart skill" name="$NAME" kept="$KEPT" asked="$SKILL")" >&2
   exit 2
@@ -53,9 +54,10 @@ read -ra CHECKED <<< "${CHECK_SKILLS:-explore swim look_at_sky}"
 OLD=() && for skill in "${CHECKED[@]}"; do [ "$skill" = "$SKILL" ] || OLD+=("$skill"); done
 [ -n "$CHECK_SKILLS" ] || OLD=("${OLD[@]:0:2}")
 EXPECTED="data/recordings/$NAME.expected"
-"$PYTHON" -m steve1 check_quickstart --skill "$SKILL" --replay "$REPLAY" --replay_share "$REPLAY_SHARE" --expected "$EXPECTED" --frames "$((N_EPISODES * STEPS))" \
+"$PYTHON" -m steve1 check_quickstart --skill "$SKILL" --old "${OLD[*]}" --replay "$REPLAY" --replay_share "$REPLAY_SHARE" --expected "$EXPECTED" --frames "$((N_EPISODES * STEPS))" \
   --train_frames "$TOTAL_FRAMES" --episodes "$((EPISODES * (2 + ${#OLD[@]})))"
 BEGAN=$(date +%s)   # installing is not counted
+[ -f "data/recordings/$NAME.skill" ] || echo "$SKILL" > "data/recordings/$NAME.skill"   # not before the check: a misspelt one would keep the name
 
 # An interrupted run keeps its seed, so it resumes with the same demonstrations.
 [ -f "data/recordings/$NAME.seed" ] || echo "$SEED" > "data/recordings/$NAME.seed"

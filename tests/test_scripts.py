@@ -25,6 +25,7 @@ HEADER = """set -eu
 export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
+[ -f tools/python.sh ] || { echo "error: $SELF lies outside the project. next: copy it into the project's folder, or one below it" >&2; exit 2; }
 . tools/python.sh
 """
 # These do their work in bash, or install first.
@@ -266,3 +267,84 @@ def test_a_variable_that_the_command_checks_is_named_too(script: str, variable: 
     assert f"--{variable.lower()} takes a whole number; where: the variable {variable}; got: abc" in done.stderr
     assert "There is no option --bogus" in done.stderr
     assert done.stderr.endswith(f"next:     bash {shlex.quote(str(ROOT / script))} --help\n")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_help_lists_every_variable(script: str, fake: Path) -> None:
+    """Those that may be empty too: WEIGHTS="${WEIGHTS-data/mini/mini.weights}"."""
+    named = re.findall(r'^(?:export )?([A-Z_0-9]+)="\$\{\1:?-[^}]*\}"', (ROOT / script).read_text(), re.MULTILINE)
+    said = start(ROOT / script, ROOT, "--help", PYTHON=str(fake)).stdout
+    assert [name for name in named if f"\n    {name}=" not in said] == []
+
+
+def test_a_misspelt_skill_does_not_keep_the_quickstarts_name(tmp_path: Path) -> None:
+    """The next run, with the right one or with none, begins."""
+    for name in (
+        "tools/setup.sh",
+        "1_generate_dataset.sh",
+        "2_create_sampling.sh",
+        "3_train_finetune_template.sh",
+        "5_evaluate.sh",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    for name in ("quickstart.sh", "tools/python.sh", "steve1/core/messages.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    python = tmp_path / "python"
+    python.write_text(
+        f'#!/bin/sh\ncase "$*" in *messages.py*) exec {shlex.quote(sys.executable)} "$@" ;; *dig_drit*) exit 2 ;; esac\n'
+        + _EXPECTED
+    )
+    python.chmod(0o755)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").symlink_to(python)
+    assert start(tmp_path / "quickstart.sh", tmp_path, SKILL="dig_drit").returncode == 2
+    assert start(tmp_path / "quickstart.sh", tmp_path, CHECK_SKILLS="explore dig_drit").returncode == 2, (
+        "before anything is recorded"
+    )
+    done = start(tmp_path / "quickstart.sh", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "data/recordings/quickstart.skill").read_text() == "dig_dirt\n"
+
+
+@pytest.mark.parametrize(
+    "words", [["--output_dir", "my games"], ["--output-dir=my games"], ["--output_dir=x", "--output_dir", "my games"]]
+)
+def test_mixed_agents_embeds_the_folder_that_it_played(words: list[str], fake: Path) -> None:
+    done = start(ROOT / "1_generate_mixed_agents.sh", ROOT, *words, "--n_episodes", "2", PYTHON=str(fake))
+    assert done.stdout.splitlines()[-1] == f"{ROOT}: tools/generate_mineclip_embeds.py --dataset_dir my games"
+
+
+def test_mixed_agents_embeds_nothing_for_its_help(fake: Path) -> None:
+    done = start(ROOT / "1_generate_mixed_agents.sh", ROOT, "--n_episodes", "2", "--help", PYTHON=str(fake))
+    assert "generate_mineclip_embeds.py --dataset_dir" not in done.stdout
+    assert done.stdout.endswith("-m steve1 gen_mixed_agents --help\n")
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "variables", "english", "chinese"),
+    [
+        ("3_train_finetune_template.sh", [], {"PRESET": "9gb"}, "error: PRESET=9gb is not known: 24gb", "错误：未知的 PRESET=9gb"),
+        ("3_train_finetune_lora.sh", [], {"TRAIN_PARTS": "lora"}, "error: the variable TRAIN_PARTS is called FINETUNE_MODE", "错误：变量 TRAIN_PARTS 现在叫"),
+        ("tools/install_peer.sh", [], {}, "error: which program?", "错误：要装哪个程序？"),
+        ("tools/make_mini.sh", ["nope"], {}, "error: unknown stage: nope", "错误：未知的阶段：nope"),
+        ("tools/measure_gpu.sh", ["nope"], {}, "error: unknown argument: nope", "错误：未知的参数：nope"),
+    ],
+)  # fmt: skip
+def test_what_bash_refuses_is_said_in_the_users_language(
+    script: str, words: list[str], variables: dict[str, str], english: str, chinese: str, clone: Path
+) -> None:
+    for language, said in (("en", english), ("zh", chinese)):
+        done = start(clone / script, clone, *words, PYTHON=sys.executable, STEVE1_LANG=language, **variables)
+        assert done.returncode == 2
+        assert done.stderr.startswith(said)
+        assert not (language == "zh" and re.search("[a-z]{3,} [a-z]{3,} [a-z]{3,} is", done.stderr))
+
+
+@pytest.mark.parametrize("script", ["3_train_finetune_template.sh", "2_create_sampling.sh"])
+def test_a_copy_outside_the_project_is_told_where_it_belongs(script: str, tmp_path: Path) -> None:
+    copy = Path(shutil.copy(ROOT / script, tmp_path / "3_train_mine.sh"))
+    done = start(copy, ROOT)
+    expected = f"error: {copy} lies outside the project. next: copy it into the project's folder, or one below it\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)

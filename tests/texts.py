@@ -413,7 +413,7 @@ def script_lines() -> dict[str, str]:
         lines = path.read_text(encoding="utf-8").splitlines()
         head = itertools.takewhile(lambda line: line.startswith("#"), lines[1:])
         shown = [line.removeprefix("#").removeprefix(" ") for line in head if not line.startswith("# shellcheck")]
-        variables = [re.fullmatch(r'(?:export )?([A-Z_0-9]+)="\$\{\1:-([^}]*)\}" +(#.*)', line) for line in lines]
+        variables = [re.fullmatch(r'(?:export )?([A-Z_0-9]+)="\$\{\1:?-([^}]*)\}" +(#.*)', line) for line in lines]
         shown += [f"    {each[1]}={each[2]}   {each[3]}" for each in variables if each]
         found |= {line: path.name for line in shown if _is_sentence(SCRIPT_WORDS.sub("", line))}
     return found

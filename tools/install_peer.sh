@@ -8,6 +8,7 @@ set -eu
 export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
+[ -f tools/python.sh ] || { echo "error: $SELF lies outside the project. next: copy it into the project's folder, or one below it" >&2; exit 2; }
 . tools/python.sh
 
 PYTHON_FOR_IT="${PYTHON_FOR_IT:-}"                   # the Python to use; empty: the first suitable one
@@ -21,7 +22,7 @@ case "${1:-}" in
   -h|--help) exit 0 ;;
   lerobot)    PYTHONS="3.12 3.13"; WANTED="$LEROBOT"; NEEDS="" ;;
   minestudio) PYTHONS="3.11 3.10 3.12"; WANTED="$MINESTUDIO"; NEEDS="$MINESTUDIO_NEEDS" ;;
-  *) printf 'error: which program?\n  expected: bash tools/install_peer.sh lerobot, or minestudio\n' >&2; exit 2 ;;
+  *) said "error: which program? expected: bash tools/install_peer.sh lerobot, or minestudio" >&2; exit 2 ;;
 esac
 
 FOUND=""
@@ -32,11 +33,11 @@ for version in $PYTHONS; do
     fi
   done
 done
-[ -n "$FOUND" ] || { printf 'error: no suitable Python\n  expected: one of %s, on PATH or with PYTHON_FOR_IT=/path/to/python\n' "$PYTHONS" >&2; exit 2; }
+[ -n "$FOUND" ] || { said "error: no suitable Python; expected: one of $PYTHONS, on PATH or with PYTHON_FOR_IT=/path/to/python" >&2; exit 2; }
 
 HOME_OF_IT="data/peers/$1"
 [ -x "$HOME_OF_IT/bin/python" ] || "$FOUND" -m venv "$HOME_OF_IT"
-echo "installing $WANTED with $("$FOUND" --version) into $HOME_OF_IT"
+said "installing $WANTED with $("$FOUND" --version) into $HOME_OF_IT"
 install() { "$HOME_OF_IT/bin/python" -m pip install --quiet --disable-pip-version-check "$@"; }
 if [ -n "$NEEDS" ]; then
   # shellcheck disable=SC2086  # a list of words on purpose
@@ -45,4 +46,4 @@ if [ -n "$NEEDS" ]; then
 else
   install "$WANTED"
 fi
-echo "done; now: .venv/bin/python -m pytest tests/data/exchange/test_peers.py"
+said "done; now: .venv/bin/python -m pytest tests/data/exchange/test_peers.py"

@@ -11,6 +11,7 @@ set -eu
 export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
+[ -f tools/python.sh ] || { echo "error: $SELF lies outside the project. next: copy it into the project's folder, or one below it" >&2; exit 2; }
 . tools/python.sh
 
 # What is recorded, NAME=COUNT, and for how many ticks. Short recordings where the beginning decides, long ones for building.
@@ -255,7 +256,7 @@ stage_idm() {
 for stage in "$@"; do
   case "$stage" in
     record|convert|mineclip|embed|prior|cnn|correct|more|policy|finish|replay|measure|idm) "stage_$stage" ;;
-    *) echo "unknown stage: $stage (stages: record convert mineclip embed prior cnn correct more policy finish replay measure idm)" >&2; exit 2 ;;
+    *) said "error: unknown stage: $stage (stages: record convert mineclip embed prior cnn correct more policy finish replay measure idm)" >&2; exit 2 ;;
   esac
 done
 say "done: $*"

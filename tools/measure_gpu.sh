@@ -9,6 +9,7 @@ set -eu
 export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
+[ -f tools/python.sh ] || { echo "error: $SELF lies outside the project. next: copy it into the project's folder, or one below it" >&2; exit 2; }
 . tools/python.sh
 
 case "${1:-}" in
@@ -19,7 +20,7 @@ case "${1:-}" in
     : "${DEVICE:=cpu}" "${MODEL:=tiny}" "${BATCH:=1}" "${WIDE:=2}" "${COMPILED:=1}" "${LIGHT:=1}" "${FULL:=1}" "${FRAMES:=16}" "${ROUNDS:=1}"
     : "${OUT_DIR:=$(mktemp -d)}" "${BUDGET:=3600}" ;;
   "") ;;
-  *) echo "unknown argument: $1 (see --help)" >&2; exit 2 ;;
+  *) said "error: unknown argument: $1 (see --help)" >&2; exit 2 ;;
 esac
 
 DEVICE="${DEVICE:-cuda}"

@@ -14,6 +14,6 @@ for preset in ${PRESET:-}; do
       : "${BATCH_SIZE:=12}" "${LEARNING_RATE:=4e-5}" "${TOTAL_FRAMES:=100000000}" "${WARMUP_FRAMES:=10000000}"
       : "${WEIGHT_DECAY:=0.039428}" "${T:=640}" "${MAX_BTWN_GOALS:=200}" ;;
     finetune) ;;  # the template's own values
-    *) echo "PRESET=$preset is not known: 24gb, 16gb, 12gb, 8gb, pretrain, finetune" >&2; exit 2 ;;
+    *) said "error: PRESET=$preset is not known: 24gb, 16gb, 12gb, 8gb, pretrain, finetune" >&2; exit 2 ;;
   esac
 done

@@ -26,15 +26,6 @@ whole_numbers() {
   done
 }
 
-RENAMED="TRAIN_PARTS=FINETUNE_MODE"   # old=new, separated by spaces; otherwise an old variable would be silently ignored
-for renamed in $RENAMED; do
-  old="${renamed%%=*}"
-  if [ -n "${!old:-}" ]; then
-    echo "error: the variable $old is called ${renamed#*=} now; set that instead: ${renamed#*=}=${!old}" >&2
-    exit 2
-  fi
-done
-
 # What it reads, in Chinese where the user's language is that and a Python is there.
 in_users_language() {
   case "${STEVE1_LANG:-${LC_ALL:-${LC_MESSAGES:-${LANG:-}}}}" in
@@ -46,10 +37,19 @@ in_users_language() {
 # A line in the user's language, found as a whole in steve1/core/chinese/scripts.json.
 said() { printf '%s\n' "$*" | in_users_language; }
 
+RENAMED="TRAIN_PARTS=FINETUNE_MODE"   # old=new, separated by spaces; otherwise an old variable would be silently ignored
+for renamed in $RENAMED; do
+  old="${renamed%%=*}"
+  if [ -n "${!old:-}" ]; then
+    said "error: the variable $old is called ${renamed#*=} now; set that instead: ${renamed#*=}=${!old}" >&2
+    exit 2
+  fi
+done
+
 # The script's own comment and variables. The command behind it adds its options.
 script_help() {
   sed -n '2,/^[^#]/{/^# shellcheck/d; s/^# \{0,1\}//p;}' "$SELF"
-  sed -nE 's/ +#/   #/; s/^(export )?([A-Z_0-9]+)="\$\{\2:-([^}]*)\}"/    \2=\3/p' "$SELF"
+  sed -nE 's/ +#/   #/; s/^(export )?([A-Z_0-9]+)="\$\{\2:?-([^}]*)\}"/    \2=\3/p' "$SELF"
   echo
 }
 [ -n "${TYPED:-}" ] || case " $* " in *" --help "*|*" -h "*) script_help | in_users_language ;; esac

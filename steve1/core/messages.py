@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -69,6 +70,10 @@ MESSAGES = {
     "accumulated": {"en": "× {count} accumulated", "zh": "× {count} 次梯度累积"},
     "processes": {"en": "× {count} processes", "zh": "× {count} 个进程"},
     "one factor": {"en": "(no accumulation, 1 process)", "zh": "（无梯度累积，1 个进程）"},
+    "last step of a window": {
+        "en": "; {frames:frame} in the last step of a window",
+        "zh": "；每个窗口的最后一步只有 {frames} 帧",
+    },
     "training place": {
         "en": "on {device} in {precision}; folder {folder}",
         "zh": "设备 {device}，精度 {precision}；文件夹 {folder}",
@@ -809,6 +814,7 @@ MESSAGES = {
 _PLACE = re.compile(r"(\{0\}, )?(tick|step|frame|prompt|epoch|row|line|episode) \{\d\}")
 _COUNT = re.compile(r"\{0\} (episode|frame|game)s")
 _MORE = "{0} and {1} more"
+_OWN_SCRIPT = re.compile(r"(?<!\S)(bash |python )((?:\w+/)*\w+\.(?:sh|py))(?!\S)")
 _LATIN, _HAN = r"[0-9A-Za-z]", r"[\u4e00-\u9fff]"
 _CHINESE = Path(__file__).with_name("chinese")
 _HEADINGS = _CHINESE / "headings.json"
@@ -995,7 +1001,16 @@ def say(line: str) -> None:
 def say_next(command: str) -> None:
     """Print what to run next, unless a script runs it itself (STEVE1_GOES_ON)."""
     if not os.environ.get("STEVE1_GOES_ON"):
-        print(f"{message('next')}: {command}")
+        print(f"{message('next')}: {_from_where_it_was_typed(command)}")
+
+
+def _from_where_it_was_typed(command: str) -> str:
+    """A command of the checkout as it runs in the user's folder: where that is another one, its script by the whole path."""
+    root = Path(__file__).resolve().parents[2]
+    here = Path(os.environ.get("STEVE1_FROM") or os.getcwd()).resolve()
+    if here == root or not (root / "pyproject.toml").is_file():
+        return command
+    return _OWN_SCRIPT.sub(lambda found: found[1] + shlex.quote(str(root / found[2])), command)
 
 
 def some(names: Sequence[str], most: int = 3) -> str:

@@ -96,7 +96,7 @@ class RlSettings:
     target_kl: float = 0.02
     """An iteration's learning ends after the optimizer step by which the policy has moved by 1.5 times this on that step's episodes, in nats a step (TARGET_KL)."""
     max_grad_norm: float = 5.0
-    """Gradients are clipped to this norm; 0: never."""
+    """Gradients are clipped to this norm; 0: never (MAX_GRAD_NORM)."""
     optimizer: Literal["adamw", "factored"] = "adamw"
     """As in training."""
     lora_rank: int = 16
@@ -112,7 +112,7 @@ class RlSettings:
     placebo: bool = False
     """Deal each iteration's rewards out among its episodes at random: a control that must not improve."""
     seed: int = 0
-    """Places, draws and minibatches follow from it."""
+    """Places, draws and minibatches follow from it (SEED)."""
 
     keep: Literal["auto", "none", "replay", "self", "kl", "both"] = "auto"
     """How to keep old skills (KEEP). self: the starting policy plays --keep_prompts once, and every update stays close to its actions there; replay: every update also imitates old episodes of REPLAY; kl: it stays close to the starting policy's actions on those; both: replay and kl together; auto: kl if REPLAY is a replay pack, replay if it is a sampling, else self."""
@@ -136,7 +136,7 @@ class RlSettings:
     """Folder of the feature caches, for a sampling in REPLAY."""
 
     checkpoint_dir: str = "data/finetuning_checkpoint"
-    """The run's folder is made in here, named like the output weights."""
+    """The run's folder is made in here, named like the output weights (CHECKPOINT_DIR)."""
     overwrite: bool = False
     """Delete an earlier run of this name and its output weights, and start again."""
     dry_run: bool = False

@@ -346,14 +346,26 @@ class TrainSettings:
         return self.batch_size * self.trunc_t * self.gradient_accum_steps * processes
 
     def total_steps(self, processes: int = 1) -> int:
-        """Optimizer steps of the whole run."""
-        return math.ceil(self.total_frames / self.frames_per_step(processes))
+        """Optimizer steps of the whole run, until total_frames are seen; the last step of a window has fewer where trunc_t does not divide T."""
+        in_step = self.frames_per_step(processes)
+        windows, left = divmod(self.total_frames, in_step // self.trunc_t * self.T)
+        return windows * math.ceil(self.T / self.trunc_t) + math.ceil(left / in_step)
 
     # ---- an earlier run's settings ----
 
     def differences(self, earlier: dict[str, Any]) -> list[str]:
         """The settings of an earlier run that would lead to other weights than these, as sentences."""
         return changed_settings(self, current_names(earlier), RESUME_IGNORED)
+
+
+def frames_of_steps(steps: int, frames_per_step: int, T: int, trunc_t: int) -> int:
+    """Frames of the first `steps` optimizer steps of whole windows.
+
+    Args:
+        frames_per_step: of a full step. The last one of a window has fewer where trunc_t does not divide T.
+    """
+    windows, more = divmod(steps, math.ceil(T / trunc_t))
+    return windows * (frames_per_step // trunc_t * T) + more * frames_per_step
 
 
 def changed_settings(settings: DataclassInstance, earlier: Mapping[str, Any], ignored: Collection[str]) -> list[str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 import string
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from steve1.core.errors import UserError
-from steve1.core.messages import LANGUAGES, MESSAGES, language, message, plural
+from steve1.core.messages import LANGUAGES, MESSAGES, language, message, plural, say_next
 from steve1.core.paths import ROOT
 
 VARIABLES = ("STEVE1_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
@@ -110,3 +112,33 @@ def test_another_language_is_refused() -> None:
     )
     assert done.returncode == 2
     assert "STEVE1_LANG names an unknown language.\n  expected: en or zh\n  got:      fr" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "script"),
+    [
+        ("A='x y' bash 2_create_sampling.sh x --by_time", "2_create_sampling.sh"),
+        ("python tools/convert_recordings.py --input_dir a", "tools/convert_recordings.py"),
+        ("python run_agent/run_agent.py --goal_file x.sh", "run_agent/run_agent.py"),
+    ],
+)
+def test_what_to_run_next_can_be_pasted_where_it_was_printed(
+    command: str, script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STEVE1_LANG", "en")
+    monkeypatch.delenv("STEVE1_GOES_ON", raising=False)
+    monkeypatch.delenv("STEVE1_FROM", raising=False)
+    monkeypatch.chdir(ROOT)
+    say_next(command)
+    assert capsys.readouterr().out == f"next: {command}\n"
+    elsewhere = command.replace(script, shlex.quote(str(ROOT / script)), 1)
+    monkeypatch.setenv("STEVE1_FROM", str(tmp_path))  # typed there: a script has gone to the checkout
+    say_next(command)
+    monkeypatch.delenv("STEVE1_FROM")
+    monkeypatch.chdir(tmp_path)
+    say_next(command)
+    say_next("python -m steve1 pull user/x")
+    say_next("the same command with --repair OUT_DIR")
+    assert capsys.readouterr().out == f"next: {elsewhere}\n" * 2 + (
+        "next: python -m steve1 pull user/x\nnext: the same command with --repair OUT_DIR\n"
+    )

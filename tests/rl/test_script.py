@@ -18,7 +18,7 @@ SCRIPT = "3_train_finetune_rl.sh"
 VALUES = {
     "IN_WEIGHTS": "a.weights", "OUT_WEIGHTS": "b.weights", "REWARD": "dig_dirt", "PROMPT": "dig a hole", "METHOD": "group", "GROUP_FORM": "episode", "FINETUNE_MODE": "lora",
     "ITERATIONS": "3", "PLACES": "5", "GROUP": "6", "STEPS": "77", "WORKERS": "4", "RAY": "1", "LEARNING_RATE": "0.001", "EPOCHS": "7", "MINIBATCHES": "2",
-    "CLIP": "0.1", "CLIP_HIGH": "0.28", "GAMMA": "0.9", "LAMBDA": "0.8", "VALUE": "none", "TARGET_KL": "0.5", "KL_COEF": "0.3", "KL_DECAY": "0.7",
+    "CLIP": "0.1", "CLIP_HIGH": "0.28", "GAMMA": "0.9", "LAMBDA": "0.8", "VALUE": "none", "TARGET_KL": "0.5", "MAX_GRAD_NORM": "3.5", "SEED": "8", "CHECKPOINT_DIR": "runs", "KL_COEF": "0.3", "KL_DECAY": "0.7",
     "KEEP_PROMPTS": "explore;swim", "KEEP_EPISODES": "9", "KEEP_COEF": "0.4", "KEEP": "kl", "REPLAY": "old",
 }  # fmt: skip
 NAMES = {"LAMBDA": "lam"}

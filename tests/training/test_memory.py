@@ -77,6 +77,12 @@ def test_the_command_answers(capsys: Any) -> None:
     assert "bash 3_train_finetune_template.sh" in said
     assert "--finetune_mode frozen_cnn --feature_cache" in said
     assert "assumed" in said
+    assert "TOTAL_FRAMES" not in said
+    plan_command.main(plan_command.Args(24.0, model="data/mini/mini.model", total_frames=300_000, precision="fp32"))
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("start with:"))
+    asked = "IN_MODEL=data/mini/mini.model TOTAL_FRAMES=300000 WARMUP_FRAMES=30000 BATCH_SIZE=8 "
+    assert line.removeprefix("start with:").strip().startswith(asked), "the run that was asked about"
+    assert line.endswith("--precision fp32")
     plan_command.main(plan_command.Args(12.0, frames_per_s=400.0))
     lines = capsys.readouterr().out.splitlines()
     measured = next(line for line in lines if line.startswith("everything")).split()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import shutil
+import subprocess
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +83,20 @@ def test_a_pack_holds_what_its_episodes_hold(old: Path, tiny: Path) -> None:
             packed.frames(0, 1)
     # Features 256, goals E = 8 in float32, two actions.
     assert pack.stat().st_size < 12 * 64 * (512 + 32 + 3) + 4096
+
+
+def test_the_next_line_of_a_pack_can_be_pasted(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("STEVE1_GOES_ON", raising=False)
+    folder, pack = tmp_path / "dataset_x", tmp_path / "x.replay.safetensors"
+    write_episode(folder / "one", 1)
+    make_replay.main(make_replay.Args(str(pack), [folder], **_model(tiny, tmp_path)))
+    line = capsys.readouterr().out.splitlines()[-1].removeprefix("next: ")
+    subprocess.run(["bash", "-n", "-c", line], check=True)
+    words = shlex.split(line)
+    assert {"FINETUNE_MODE=frozen_cnn", f"REPLAY={pack}", f"IN_MODEL={tiny / 'tiny.model'}", f"IN_WEIGHTS={tiny / 'tiny.weights'}"} < set(words)  # fmt: skip
+    assert words[-3:] == ["bash", "3_train_finetune_template.sh", "--feature_cache"]
 
 
 def test_a_pack_knows_which_frames_are_imitated(tiny: Path, tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def _repair(checked: list[tuple[Dataset, list[EpisodeReport]]], target: Path, wi
             f"{good} of {len(repairs)} broken episodes repaired in {display(target)}; the originals are unchanged"
         )
     )
+    if good and not with_sound:
+        print(translated("--with_sound copies the sound ones there as well"))
     if good:
-        command = f"python tools/generate_mineclip_embeds.py --dataset_dir {quoted(target)}"
-        beside = "" if with_sound else translated("; --with_sound copies the sound ones there as well")
-        say_next(f"{command}{translated(' (for embeddings left out)')}{beside}")
+        say_next(f"python tools/generate_mineclip_embeds.py --dataset_dir {quoted(target)}")

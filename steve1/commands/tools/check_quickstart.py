@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from steve1.core.checkpoint_metadata import REPLAY_SUFFIX, read_checkpoint_metadata
-from steve1.core.errors import UserError
+from steve1.core.errors import UserError, nearest
 from steve1.core.files import atomic_file, sha256_file
 from steve1.core.messages import message
 from steve1.core.paths import display, output_path, resolve
@@ -21,7 +21,7 @@ from steve1.envs import make_env
 from steve1.evaluation.report.sentences import task_label
 from steve1.evaluation.runner.known import known_successes
 from steve1.evaluation.tasks.suite import load_suite
-from steve1.rollout.players.behaviours import MINI, behaviour
+from steve1.rollout.players.behaviours import BEHAVIOURS, MINI, behaviour
 from steve1.training.config import TrainSettings
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Args:
     """What to check."""
 
     GROUPS: ClassVar = {
-        "options": "weights megabytes skill known_results replay replay_share",
+        "options": "weights megabytes skill old known_results replay replay_share",
         "output": "expected frames train_frames episodes",
     }
 
@@ -51,6 +51,8 @@ class Args:
     """Free disk space needed, in MB."""
     skill: str = ""
     """Also say what to expect of this skill."""
+    old: str = ""
+    """Old skills that will be played, separated by spaces: they must be tasks."""
     known_results: str = "data/mini/results"
     """What these weights played earlier; results of others are not used."""
     replay: str = ""
@@ -96,6 +98,8 @@ def main(args: Args) -> None:
     if pack is not None and policy is not None:
         check_pack(pack, policy)
     said = expectation(args.skill, metadata.trained_on, weights, resolve(args.known_results)) if args.skill else ""
+    if args.old:
+        load_suite(metadata.env).select(args.old.split())
     with make_env(metadata.env) as env:
         env.reset(seed=0)
     print(message("quickstart checked"))
@@ -123,9 +127,12 @@ def expectation(skill: str, trained_on: tuple[str, ...], weights: Path, known_re
     """What fine-tuning on a skill can be expected to change.
 
     Raises:
-        UserError: there is no scripted player of this name to demonstrate it.
+        UserError: there is no scripted player of this name to demonstrate it, or no task to judge it.
     """
     name = behaviour(skill).name
+    if name not in BEHAVIOURS:
+        what = "This behaviour is no skill: no task says whether it succeeded."
+        raise UserError(what, got=name, expected=nearest("", list(BEHAVIOURS)))
     successes, episodes = played(name, weights, known_results)
     kind = "new" if name in MINI else "foreign"
     if name in trained_on:

@@ -195,7 +195,7 @@ def _fetch(file: Published, args: Args) -> bool:
                 download(url, target, md5=file.md5, attempts=args.attempts, backoff=args.backoff, on_bytes=on_bytes)
                 return True
             except UserError as fault:
-                reasons.append(f"{url}: {fault.what} {fault.got}".rstrip())
+                reasons.append(f"{url}: {translated(fault.what)} {translated(fault.got)}".rstrip())
     print(translated(f"\nnot downloaded: {file.path} (needed for {file.needed_for})"))
     for reason in reasons:
         print(f"  {reason}")

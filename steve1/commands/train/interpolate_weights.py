@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -20,7 +20,7 @@ from steve1.core.checkpoint_metadata import (
 )
 from steve1.core.device import choose_precision
 from steve1.core.errors import UserError
-from steve1.core.files import atomic_file, atomic_path, check_writable, sha256_file, write_json
+from steve1.core.files import atomic_file, atomic_path, check_writable, read_json, sha256_file, write_json
 from steve1.core.messages import heading, translated
 from steve1.core.paths import display, output_path, resolve
 from steve1.data.loading.lists import read_list
@@ -59,6 +59,8 @@ class Args:
     """Output folder; default: data/interpolations/<tuned>."""
     no_weights: bool = False
     """Only measure; write no weights."""
+    overwrite: bool = False
+    """Replace what an interpolation of other weights wrote into the output folder."""
     in_model: str = ""
     """The .model file; default: from <weights>.json."""
     T: int = 320
@@ -105,7 +107,7 @@ def interpolate(args: Args, folder: Path) -> list[Point]:
     """Mix, measure, write into `folder`; returns the points in order.
 
     Raises:
-        UserError: settings that cannot be used; weights of different networks; lists that cannot be used.
+        UserError: settings that cannot be used; weights of different networks; lists that cannot be used; mixtures of other weights in the folder.
     """
     device = local_device(args.device)
     trunc_t, longest = min(args.trunc_t, args.T), args.max_btwn_goals
@@ -125,18 +127,22 @@ def interpolate(args: Args, folder: Path) -> list[Point]:
     samplings = {"task": args.sampling, "retention": args.retention_sampling}
     lists = {name: resolve(Path(args.sampling_dir) / f"{each}_val.txt") for name, each in samplings.items() if each}
     datasets = {name: windows_of(settings, read_list(path), fixed=True) for name, path in lists.items()}
+    files = {"base": base_path, "tuned": tuned_path}
+    made_of = {name: sha256_file(file) for name, file in files.items()}
+    paths = {share: folder / f"{tuned_path.stem}_alpha{share:g}{tuned_path.suffix}" for share in shares(args.alpha)}
+    if not args.overwrite:
+        _check_free(folder, files, made_of, () if args.no_weights else paths.values())
     folder.mkdir(parents=True, exist_ok=True)
     points = []
-    for share in shares(args.alpha):
+    for share in paths:
         mixture.load_state_dict(mixed_state(base, tuned, share))
         losses = {name: validate(mixture, each, settings, ranks, precision)["loss"] for name, each in datasets.items()}
         path = None
         if not args.no_weights:
-            path = folder / f"{tuned_path.stem}_alpha{share:g}{tuned_path.suffix}"
+            path = paths[share]
             with atomic_path(path) as part:
                 save_weights(mixture, part)
-            files = {"base": base_path, "tuned": tuned_path, "weights": path}
-            hashes = {name: sha256_file(file) for name, file in files.items()}
+            hashes = {**made_of, "weights": sha256_file(path)}
             write_checkpoint_metadata(path, dataclasses.replace(read_checkpoint_metadata(tuned_path), hashes=hashes))
         points.append(Point(share, path, losses.get("task"), losses.get("retention")))
         said = [f"alpha {share:g}:", *(f"{heading(f'{name} loss')} {loss:.4f}" for name, loss in losses.items())]
@@ -146,6 +152,29 @@ def interpolate(args: Args, folder: Path) -> list[Point]:
         facts[f"{name}_list"] = display(lists[name]) if name in lists else None
     _report(folder, points, facts)
     return points
+
+
+def _check_free(folder: Path, files: dict[str, Path], made_of: dict[str, str], paths: Iterable[Path]) -> None:
+    """UserError where the folder holds mixtures of other weights, or files that are none, under the names that are written."""
+    for path in paths:
+        if not path.exists():
+            continue
+        known = read_checkpoint_metadata(path).hashes if checkpoint_metadata_path(path).exists() else {}
+        if known.get("weights") != sha256_file(path) or any(known.get(name) != made_of[name] for name in made_of):
+            raise UserError(
+                "Other weights lie where the mixed ones go, and would be replaced.",
+                where=display(path),
+                todo="choose another --out_dir, or --overwrite to replace them",
+            )
+    record = folder / "interpolation.json"
+    kept = read_json(record) if record.exists() else {}
+    if other := [str(kept[name]) for name in made_of if kept.get(name) and resolve(str(kept[name])) != files[name]]:
+        raise UserError(
+            "This folder holds the losses between other weights, which would be replaced.",
+            where=display(record),
+            got=", ".join(other),
+            todo="choose another --out_dir, or --overwrite to replace them",
+        )
 
 
 def merged(model: Path, base: Path, adapter: Path, folder: Path) -> Path:

@@ -96,9 +96,10 @@ def main(args: Args) -> None:
             f"{display(output)}: {len(episodes)} episodes, {frames:,} frames, {size / 1e6:.1f} MB ({size / frames:.0f} bytes a frame)"
         )
     )
-    say_next(
-        f"REPLAY={quoted(output)} bash 3_train_finetune_template.sh --feature_cache   (FINETUNE_MODE=frozen_cnn{message('or')}lora)"
-    )
+    start = {"IN_MODEL": (args.in_model, Args.in_model), "IN_WEIGHTS": (args.in_weights, Args.in_weights)}
+    others = [f"{name}={quoted(resolve(file))}" for name, (file, default) in start.items() if file != default]
+    variables = ["FINETUNE_MODE=frozen_cnn", f"REPLAY={quoted(output)}", *others]
+    say_next(f"{' '.join(variables)} bash 3_train_finetune_template.sh --feature_cache")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 
 from steve1.core.errors import UserError
 from steve1.core.messages import heading, translated
-from steve1.core.paths import resolve
+from steve1.core.paths import quoted, resolve
 from steve1.policy import PolicyConfig, read_model
 from steve1.policy.flops import flop_count
 from steve1.reporting.tables import Table, Value
@@ -91,8 +91,19 @@ def main(args: Args) -> None:
     ]
     table = Table(columns, rows, {"GiB": ".1f", "hours": ".1f", "frames/s": ".0f"})
     print(table.translated().console())
-    print(translated(f"start with:  {start_with(found).command()}"))
+    print(translated(f"start with:  {command(args, start_with(found))}"))
     print("\n".join(map(translated, remarks(args, config, found, card, rate * 1e12 * share))))
+
+
+def command(args: Args, plan: Plan) -> str:
+    """The line that starts a plan's training, of the run that was asked about."""
+    words = [f"IN_MODEL={quoted(resolve(args.model))}"] if args.model else []
+    if args.total_frames != TrainSettings.total_frames:
+        words.append(f"TOTAL_FRAMES={args.total_frames}")
+    if args.total_frames <= TrainSettings.warmup_frames:
+        words.append(f"WARMUP_FRAMES={max(1, args.total_frames // 10)}")
+    flags = ["--precision fp32"] if args.precision == "fp32" else []
+    return " ".join([*words, plan.command(), *flags])
 
 
 def remarks(args: Args, config: PolicyConfig, found: list[Plan], card: str, rate: float) -> list[str]:

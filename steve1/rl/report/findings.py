@@ -25,7 +25,7 @@ SCRIPT = "3_train_finetune_rl.sh"
 VARIABLES = {
     name: {"lam": "LAMBDA"}.get(name, name.upper())
     for name in """in_weights out_weights reward prompt method group_form finetune_mode iterations places group steps workers ray learning_rate epochs
-    minibatches clip clip_high gamma lam value target_kl keep replay kl_coef kl_decay keep_prompts keep_episodes keep_coef""".split()  # noqa: SIM905  (a word list)
+    minibatches clip clip_high gamma lam value target_kl max_grad_norm seed checkpoint_dir keep replay kl_coef kl_decay keep_prompts keep_episodes keep_coef""".split()  # noqa: SIM905  (a word list)
 }
 _UNSAID = ("overwrite", "dry_run")
 

@@ -118,7 +118,9 @@ def _factors(settings: TrainSettings, processes: int) -> str:
         parts.append(message("accumulated", count=settings.gradient_accum_steps))
     if processes > 1:
         parts.append(message("processes", count=processes))
-    return " ".join(parts if len(parts) > 1 else [*parts, message("one factor")])
+    said = " ".join(parts if len(parts) > 1 else [*parts, message("one factor")])
+    last = settings.T % settings.trunc_t
+    return said + (message("last step of a window", frames=last) if last else "")
 
 
 def _settings(settings: TrainSettings) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from steve1.training.config import TrainSettings
+from steve1.training.config import TrainSettings, frames_of_steps
 
 
 def rate_at(frames: float, settings: TrainSettings) -> float:
@@ -19,5 +19,6 @@ def rate_at(frames: float, settings: TrainSettings) -> float:
 
 def rate_of_step(step: int, frames_per_step: int, settings: TrainSettings) -> float:
     """Rate of optimizer step `step` (from 0): the schedule in the middle of the step's frames, so that no step's rate is zero."""
-    covered = min(frames_per_step, max(1, settings.total_frames - step * frames_per_step))
-    return rate_at(step * frames_per_step + 0.5 * covered, settings)
+    before, after = (frames_of_steps(n, frames_per_step, settings.T, settings.trunc_t) for n in (step, step + 1))
+    covered = min(after - before, max(1, settings.total_frames - before))
+    return rate_at(before + 0.5 * covered, settings)

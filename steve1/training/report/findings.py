@@ -14,12 +14,11 @@ from steve1.core.files import read_json
 from steve1.core.paths import display
 from steve1.core.run_folder import SETTINGS_FILE
 from steve1.training.checkpoint.run_folder import RESULT_FILE
-from steve1.training.config import TrainSettings, current_names
+from steve1.training.config import TrainSettings, current_names, frames_of_steps
 from steve1.training.finetune_modes import MODES
 from steve1.training.logging.scalars import read_scalars, read_tables
 from steve1.training.report.advising import RecordedRun, command_line, next_name
 
-_FRAMES = ("batch_size", "trunc_t", "gradient_accum_steps")
 # What a run's folder and the files in it are named after.
 _NAMING = ("out_weights", "checkpoint_dir", "finetune_mode")
 
@@ -53,8 +52,14 @@ class Run(RecordedRun):
     @property
     def frames(self) -> int:
         """Frames trained on so far."""
-        processes = self.record.get("resolved", {}).get("processes", 1)
-        return self.steps * math.prod(int(self.setting(name, 1)) for name in _FRAMES) * processes
+        trunc_t = int(self.setting("trunc_t", 1))
+        windows = int(self.setting("batch_size", 1)) * int(self.setting("gradient_accum_steps", 1)) * self.processes
+        return frames_of_steps(self.steps, windows * trunc_t, int(self.setting("T", trunc_t)), trunc_t)
+
+    @property
+    def processes(self) -> int:
+        """Processes that trained (PROCESSES)."""
+        return int(self.record.get("resolved", {}).get("processes", 1))
 
     @property
     def frames_and_seconds(self) -> tuple[int, float]:
@@ -132,7 +137,9 @@ class Run(RecordedRun):
             if name not in unsaid and settings.get(name, defaults[name]) != defaults[name]
         }
         variables = {name if name == "T" else name.lower(): name for name in VARIABLES}
-        return command_line("3_train_finetune_template.sh", variables, other, list(changes))
+        line = command_line("3_train_finetune_template.sh", variables, other, list(changes))
+        # The learning-rate finder runs in one process.
+        return f"PROCESSES={self.processes} {line}" if self.processes > 1 and not changes.get("lr_find") else line
 
     @property
     def validations(self) -> list[tuple[int, float]]:

@@ -74,6 +74,8 @@ def test_every_skill_that_can_be_demonstrated_has_an_expectation() -> None:
         assert expectation(name, KNOWN, mini, results)
     with pytest.raises(UserError, match="Unknown behaviour"):
         expectation("dig_drit", KNOWN, mini, results)
+    with pytest.raises(UserError, match="no task says whether it succeeded"):
+        expectation("babble_meadow", KNOWN, mini, results)
 
 
 def test_stages_take_longer_with_more_work_and_on_a_slower_machine(tmp_path: Path) -> None:

@@ -78,3 +78,14 @@ def test_a_download_that_has_nearly_filled_the_disk_goes_on(tmp_path: Path, monk
     part.parent.mkdir(parents=True)
     part.write_bytes(bytes(8_000_000))
     assert main(Args(names=("vpt_model",), mirror=str(mirror.parent), root=tmp_path)) == 0
+
+
+def test_reasons_are_in_the_users_language(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STEVE1_LANG", "zh")
+    monkeypatch.setitem(FILES, "vpt_model", dataclasses.replace(FILES["vpt_model"], urls=(str(tmp_path / "gone"),)))
+    assert main(Args(names=("vpt_model",), mirror=str(tmp_path / "usb"), root=tmp_path, attempts=1, backoff=0.0)) == 1
+    said = capsys.readouterr().out
+    assert f"{tmp_path / 'usb' / '2x.model'}: 此文件不存在。" in said
+    assert "does not exist" not in said

@@ -260,3 +260,15 @@ def test_cutting_keeps_pictures_actions_and_goals(episode: Path, tmp_path: Path)
     assert len(list(part.mineclip_frames())) == 30
     with pytest.raises(UserError, match="not in the episode"):
         cut_episode(episode, tmp_path / "no", 10, N + 1)
+
+
+def test_the_next_line_of_a_repair_can_be_pasted(
+    episode: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("STEVE1_GOES_ON", raising=False)
+    (episode / "actions.jsonl").write_text("\n".join(lines(episode)[:-4]) + "\n")
+    fixed = tmp_path / "fixed"
+    assert main(Args((str(episode.parent),), repair=str(fixed))) == 1
+    *_, before, last = capsys.readouterr().out.splitlines()
+    assert last == f"next: python tools/generate_mineclip_embeds.py --dataset_dir {fixed}"
+    assert before == "--with_sound copies the sound ones there as well"

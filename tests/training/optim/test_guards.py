@@ -179,6 +179,35 @@ def test_the_line_between_two_policies(settings: Make, tiny: Path, tmp_path: Pat
             shares(bad)
 
 
+def test_mixtures_of_other_weights_are_not_replaced(tiny: Path, tmp_path: Path) -> None:
+    from steve1.policy import save_weights
+
+    for seed, name in ((1, "other"), (2, "third")):
+        torch.manual_seed(seed)
+        save_weights(load_policy(tiny / "tiny.model"), tmp_path / f"{name}.weights")
+    line, model = tmp_path / "line", str(tiny / "tiny.model")
+    args = Args(base=str(tiny / "tiny.weights"), tuned=str(tmp_path / "other.weights"), in_model=model, alpha="0.5", device="cpu")  # fmt: skip
+    path = interpolate(args, line)[0].weights
+    assert path is not None
+    before = path.read_bytes()
+    assert interpolate(args, line)[0].weights == path, "the same again"
+    another = dataclasses.replace(args, base=str(tmp_path / "third.weights"))
+    with pytest.raises(UserError, match="Other weights lie where the mixed ones go"):
+        interpolate(another, line)
+    with pytest.raises(UserError, match="losses between other weights"):
+        interpolate(dataclasses.replace(another, no_weights=True), line)
+    assert path.read_bytes() == before
+    assert json.loads((line / "interpolation.json").read_text())["base"].endswith("tiny.weights")
+    interpolate(dataclasses.replace(another, overwrite=True), line)
+    assert path.read_bytes() != before
+    mine = tmp_path / "mine" / path.name
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    with pytest.raises(UserError, match="Other weights lie where the mixed ones go"):
+        interpolate(args, mine.parent)
+    assert mine.read_bytes() == b"mine"
+
+
 def test_goal_files_come_back_bit_for_bit_or_are_refused(tmp_path: Path) -> None:
     goal = np.random.default_rng(0).normal(size=64).astype(np.float32)
     write_goal(tmp_path / "a.goal.json", GoalFile(goal, "x.weights", "abc", "dig"))

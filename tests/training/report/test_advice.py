@@ -269,6 +269,16 @@ def test_a_command_repeats_the_run_with_what_changes() -> None:
     assert "OUT_WEIGHTS=x/b_3.weights" in Run({}, {"out_weights": "x/b_2.weights"}, {}, {}).command()
 
 
+def test_a_command_of_a_run_on_several_gpus_starts_as_many_processes() -> None:
+    """Without them the same line would be refused as other settings, and another line train with a smaller batch."""
+    run = Run({}, {"out_weights": "b.weights", "batch_size": 2, "trunc_t": 64, "T": 160}, {"step": 4}, {}, {"resolved": {"processes": 8}})  # fmt: skip
+    assert run.command(same=True).startswith("PROCESSES=8 ")
+    assert run.command(learning_rate=5e-6).startswith("PROCESSES=8 LEARNING_RATE=5e-06 ")
+    assert "PROCESSES" not in run.command(lr_find=True), "which runs in one process"
+    assert run.frames == 8 * 2 * (160 + 64)
+    assert "PROCESSES" not in Run({}, {"out_weights": "b.weights"}, {}, {}).command()
+
+
 def test_the_template_has_these_variables_and_the_settings_defaults() -> None:
     template = (ROOT / "3_train_finetune_template.sh").read_text()
     defaults = dict(re.findall(r'^([A-Z_]+)="\$\{\1:-(.*?)\}"', template, re.MULTILINE))
