@@ -10,7 +10,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -69,9 +69,7 @@ class ContractorRecording(Recording):
                     lonely.append((path, f"actions without a video: {video.name} is missing"))
             elif ticks in files:
                 version = version_in(path.relative_to(tree.root.parent).parts[:-1])
-                recording = cls(tree.name_of(path.with_suffix("")), path, version)
-                # What was downloaded lies in a folder that does not name it; its options do.
-                found.append(replace(recording, version=version or str(recording.options.get(VERSION) or "")))
+                found.append(cls(tree.name_of(path.with_suffix("")), path, version))
             elif ticks not in odd:
                 why = f"a video without actions: {ticks.name} is missing, and training needs what was pressed at each frame (SOURCE=videos labels it)"
                 lonely.append((path, why))
@@ -91,6 +89,11 @@ class ContractorRecording(Recording):
         path = self.video.with_name(self.video.stem + "-options.json")
         found: dict[str, Any] = read_json(path) if path.exists() else {}
         return found
+
+    @property
+    def recorder_version(self) -> str:
+        """The recorder's version, "" if unknown. What was downloaded lies in a folder that does not name it; its options do."""
+        return self.version or str(self.options.get(VERSION) or "")
 
     @property
     def may_stick(self) -> bool:
@@ -117,9 +120,8 @@ class ContractorRecording(Recording):
             actions, keep = act.from_contractor(
                 ticks,
                 camera_rounding,
-                recorder_version=self.version
-                if self.may_stick
-                else "",  # a folder such as "6.8" may be named after a day
+                # A folder such as "6.8" of other recorders may be named after a day.
+                recorder_version=self.recorder_version if self.may_stick else "",
                 esc_as_inventory=esc_as_inventory,
                 may_stick=self.may_stick,
             )

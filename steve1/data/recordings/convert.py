@@ -223,7 +223,7 @@ def _provenance(recording: Recording, ticks: Ticks, settings: ConvertSettings, p
     known: dict[str, Any] = {
         "source": display(recording.video),
         "source_kind": recording.kind,
-        "recorder_version": recording.version or None,
+        "recorder_version": recording.recorder_version or None,
         "keep_nulls": settings.keep_nulls,
         "camera_rounding": settings.camera_rounding,
         "esc_as_inventory": settings.esc_as_inventory,

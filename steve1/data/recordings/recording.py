@@ -218,6 +218,11 @@ class Recording(abc.ABC):
         return {}
 
     @property
+    def recorder_version(self) -> str:
+        """The recorder's version as far as anything says it, "" if nothing does."""
+        return self.version
+
+    @property
     def game(self) -> str:
         """The game that it says it is of, "" if it does not."""
         named = self.options.get("env")
