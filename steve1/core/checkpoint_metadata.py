@@ -79,7 +79,7 @@ def read_checkpoint_metadata(weights: str | os.PathLike[str]) -> CheckpointMetad
         given = Path(known.get(name) or "")
         # What was pulled or copied together with the weights is theirs, whatever else has this path here.
         beside = path.parent / given.name
-        found = beside if beside.is_file() and not given.is_absolute() else resolve(given, path.parent)
+        found = beside if os.path.isfile(beside) and not given.is_absolute() else resolve(given, path.parent)
         if found.is_file():
             known[name] = display(found)
     known["trained_on"] = tuple(known.get("trained_on") or ())

@@ -144,7 +144,7 @@ def test_every_finding_is_among_these() -> None:
         ("maybe_slow", ["0.0010", "may rise", "LEARNING_RATE=9e-05"]),
         ("value_blind", ["-0.30", "METHOD=group", "--centre group"]),
         ("forgetting", ["look at the sky 0.200", "KEEP_COEF=3", "REPLAY=old"]),
-        ("still_rising", ["IN_WEIGHTS=b.weights", "OUT_WEIGHTS=b_2.weights", "--seed 1"]),
+        ("still_rising", ["IN_WEIGHTS=b.weights", "OUT_WEIGHTS=b_2.weights", "SEED=1"]),
         ("no_change", ["ITERATIONS=18"]),
         ("games_died", ["6.25 %", "WORKERS=1"]),
     ],
