@@ -217,43 +217,42 @@ def test_the_quickstart_takes_no_words(word: str) -> None:
 _EXPECTED = 'while [ $# -gt 0 ]; do [ "$1" != --expected ] || echo "record 1" > "$2"; shift; done\n'  # what check_quickstart writes
 
 
+def lone_quickstart(folder: Path, steps: str, cases: str = "") -> Path:
+    """The quickstart in a folder of its own, whose steps are one line of bash, and whose Python answers `cases` and reads messages alone."""
+    numbered = ("1_generate_dataset.sh", "2_create_sampling.sh", "3_train_finetune_template.sh", "5_evaluate.sh")
+    for name in ("tools/setup.sh", *numbered):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(steps)
+    for name in ("quickstart.sh", "tools/python.sh", "steve1/core/messages.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    own = folder / ".venv" / "bin" / "python"
+    own.parent.mkdir(parents=True)
+    reads = f'*messages.py*) exec {shlex.quote(sys.executable)} "$@" ;;'
+    own.write_text(f'#!/bin/sh\ncase "$*" in {reads} {cases} esac\n{_EXPECTED}')
+    own.chmod(0o755)
+    return folder / "quickstart.sh"
+
+
 def test_a_seed_that_the_quickstart_does_not_use_is_said(tmp_path: Path) -> None:
     """A run that was begun with another seed goes on with it."""
-    for name in (
-        "tools/setup.sh",
-        "1_generate_dataset.sh",
-        "2_create_sampling.sh",
-        "3_train_finetune_template.sh",
-        "5_evaluate.sh",
-    ):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        used = '[ -z "${SOURCE:-}" ] && echo "learned with ${SEED-none}" || echo "recorded with $SEED"\n'
-        (tmp_path / name).write_text(used)
-    for name in ("quickstart.sh", "tools/python.sh", "steve1/core/messages.py"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, tmp_path / name)
-    python = tmp_path / "python"
-    python.write_text(
-        f'#!/bin/sh\ncase "$1" in */messages.py) exec {shlex.quote(sys.executable)} "$@" ;; esac\n' + _EXPECTED
+    script = lone_quickstart(
+        tmp_path, '[ -z "${SOURCE:-}" ] && echo "learned with ${SEED-none}" || echo "recorded with $SEED"\n'
     )
-    python.chmod(0o755)
-    own = tmp_path / ".venv" / "bin" / "python"
-    own.parent.mkdir(parents=True)
-    own.symlink_to(python)
     for seed, used, said in (("3", "3", ""), ("3", "3", ""), ("", "3", ""), ("5", "3", "SEED=5 is not used")):
-        done = start(tmp_path / "quickstart.sh", tmp_path, **({"SEED": seed} if seed else {}))
+        done = start(script, tmp_path, **({"SEED": seed} if seed else {}))
         assert done.returncode == 0, done.stderr
         assert done.stdout.count(f"recorded with {used}\n") == 1
         # Sampling, training and evaluation, whether SEED was set or kept.
         assert done.stdout.count("learned with 0\n") == 3
         assert (said in done.stderr) if said else done.stderr == "", done.stderr
     assert "NAME=quickstart_5 SEED=5 bash quickstart.sh" in done.stderr
-    assert "SEED=5 不起作用" in start(tmp_path / "quickstart.sh", tmp_path, SEED="5", STEVE1_LANG="zh").stderr
-    other = start(tmp_path / "quickstart.sh", tmp_path, SKILL="light_lamp")
+    assert "SEED=5 不起作用" in start(script, tmp_path, SEED="5", STEVE1_LANG="zh").stderr
+    other = start(script, tmp_path, SKILL="light_lamp")
     assert other.returncode == 2
     assert "recorded" not in other.stdout
     assert "NAME=light_lamp SKILL=light_lamp bash quickstart.sh" in other.stderr
-    named = start(tmp_path / "quickstart.sh", tmp_path, NAME="explore", SKILL="explore")
+    named = start(script, tmp_path, NAME="explore", SKILL="explore")
     assert named.returncode == 0
     assert "swim look_at_sky" in named.stdout
 
@@ -279,31 +278,10 @@ def test_the_help_lists_every_variable(script: str, fake: Path) -> None:
 
 def test_a_misspelt_skill_does_not_keep_the_quickstarts_name(tmp_path: Path) -> None:
     """The next run, with the right one or with none, begins."""
-    for name in (
-        "tools/setup.sh",
-        "1_generate_dataset.sh",
-        "2_create_sampling.sh",
-        "3_train_finetune_template.sh",
-        "5_evaluate.sh",
-    ):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("")
-    for name in ("quickstart.sh", "tools/python.sh", "steve1/core/messages.py"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, tmp_path / name)
-    python = tmp_path / "python"
-    python.write_text(
-        f'#!/bin/sh\ncase "$*" in *messages.py*) exec {shlex.quote(sys.executable)} "$@" ;; *dig_drit*) exit 2 ;; esac\n'
-        + _EXPECTED
-    )
-    python.chmod(0o755)
-    (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    (tmp_path / ".venv" / "bin" / "python").symlink_to(python)
-    assert start(tmp_path / "quickstart.sh", tmp_path, SKILL="dig_drit").returncode == 2
-    assert start(tmp_path / "quickstart.sh", tmp_path, CHECK_SKILLS="explore dig_drit").returncode == 2, (
-        "before anything is recorded"
-    )
-    done = start(tmp_path / "quickstart.sh", tmp_path)
+    script = lone_quickstart(tmp_path, "", "*dig_drit*) exit 2 ;;")
+    assert start(script, tmp_path, SKILL="dig_drit").returncode == 2
+    assert start(script, tmp_path, CHECK_SKILLS="explore dig_drit").returncode == 2, "before anything is recorded"
+    done = start(script, tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "data/recordings/quickstart.skill").read_text() == "dig_dirt\n"
 

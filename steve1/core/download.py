@@ -7,11 +7,9 @@ address and version.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import http.client
 import json
-import logging
 import os
 import re
 import time
@@ -25,12 +23,11 @@ from io import BufferedRandom
 from pathlib import Path
 
 from steve1.core.errors import UserError
-from steve1.core.files import remove, rename
+from steve1.core.files import lock_file, remove, rename
 
 _PIECE = 1 << 20
 _PART = re.compile(r".+\.part(\.json)?", re.DOTALL)
 _TIMEOUT_S = 30.0  # without an answer
-_log = logging.getLogger(__name__)
 # Answers that another try may change; every other 4xx is final.
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 
@@ -165,15 +162,8 @@ def _note(part: Path) -> Path:
 @contextmanager
 def _locked(part: Path) -> Iterator[BufferedRandom]:
     with open(part, "a+b") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Busy(
-                "Another process is downloading this file.", where=part, todo="wait for it, or stop it"
-            ) from None
-        except OSError as fault:  # some network file systems have no locks
-            folder, why = part.parent, fault.strerror
-            _log.warning("%s cannot be locked (%s): make sure that nothing else writes there", folder, why)
+        if not lock_file(handle):
+            raise Busy("Another process is downloading this file.", where=part, todo="wait for it, or stop it")
         yield handle
 
 

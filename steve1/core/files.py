@@ -10,6 +10,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -27,6 +28,7 @@ from steve1.core.reading.contents import read_text
 # What is not finished: .<name>.<process id>.<8 hex digits>.<suffix>
 HALF_WRITTEN = re.compile(r"\.(.+)\.(\d+)\.[0-9a-f]{8}\.\w+", re.DOTALL)
 _MANY_FILES = 100
+_log = logging.getLogger(__name__)
 _made: set[Path] = set()
 
 
@@ -206,6 +208,28 @@ def scratch_dir(beside: Path) -> Iterator[Path]:
     with _removed_after(_beside(beside)) as folder:
         folder.mkdir()
         yield folder
+
+
+def lock_file(handle: IO[Any], *, shared: bool = False) -> bool:
+    """Lock an open file for as long as it is open; False where another process holds it.
+
+    Some systems and network disks have no locks: the disk's lack is said, and the work goes on.
+
+    Args:
+        shared: others may hold it as well, if they share it too.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as fault:
+        folder, why = display(Path(handle.name).parent), fault.strerror
+        _log.warning("%s cannot be locked (%s): make sure that nothing else writes there", folder, why)
+    return True
 
 
 def existing_file(path: str | os.PathLike[str], what: str, todo: str = "") -> Path:

@@ -6,7 +6,6 @@ Fine-tuning keeps resume points below `resume/`; MineCLIP and the prior keep one
 from __future__ import annotations
 
 import dataclasses
-import logging
 import re
 import subprocess
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import torch
 
 from steve1.core.errors import UserError
-from steve1.core.files import HALF_WRITTEN, atomic_path, read_json, remove, write_json
+from steve1.core.files import HALF_WRITTEN, atomic_path, lock_file, read_json, remove, write_json
 from steve1.core.messages import translated
 from steve1.core.paths import CHECKOUT, display
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE, STATE_FILE, CURVES_FILE = "settings.json", "state.pt", "curves.json"
 RESUME_FOLDER = "resume"
-_log = logging.getLogger(__name__)
 Record = dict[str, Any]
 RESUME_POINT = re.compile(r"step\d+|\.step\d+\.part")
 # Our lock, and what a kill leaves of a file or resume point that was being written.
@@ -123,23 +121,14 @@ class RunFolder:
 
     def _hold(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            import fcntl
-        except ImportError:  # no file locks on this system: two runs of one name are then up to the person
-            return
         self._lock = open(self.path / ".lock", "w")  # noqa: SIM115  (held until the run ends)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock_file(self._lock):
             self._lock.close()
             raise UserError(
                 "Another process is training in this folder right now.",
                 where=display(self.path),
                 todo="wait for it, stop it, or choose another name for the output",
-            ) from None
-        except OSError as fault:  # some network file systems have no locks
-            folder, why = display(self.path), fault.strerror
-            _log.warning("%s cannot be locked (%s): make sure that nothing else writes there", folder, why)
+            )
 
     def load(self) -> dict[str, Any] | None:
         """The saved state (tensors and plain values), or None at the beginning.

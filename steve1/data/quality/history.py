@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import itertools
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,30 +91,34 @@ def _recording(path: Path, metadata: dict[str, Any], recordings: Path | None) ->
             expected='"source" in its metadata: the mp4 with ticks (jsonl) beside it',
             got=str(source),
         )
-    video = resolve(source)
-    # Several folders may have a recording of this name: the one with the episode's ticks is meant.
-    moved = sorted(recordings.rglob(glob.escape(video.name))) if recordings is not None else []
-    found = [place for place in (video, *moved) if actions_of(place).is_file()]
-    ticks = actions_of(found[0] if found else video)
-    if not found:
+    hashes, found = metadata.get("sha256") or {}, None
+    for video in _places(resolve(source), recordings):
+        ticks = actions_of(video)
+        if not ticks.is_file():
+            continue
+        wanted, found = hashes.get(ticks.name), found or ticks
+        if not wanted or sha256_file(ticks) == wanted:
+            return ContractorRecording(path.name, video, str(metadata.get("recorder_version") or ""))
+    if found is None:
         raise UserError(
             "The recording of this episode is gone, and only its ticks tell what happened.",
             where=path,
-            expected=ticks,
+            expected=actions_of(resolve(source)),
             todo="name the folder of recordings with --recordings, or download them again with KEEP_RECORDINGS=1",
         )
-    hashes = metadata.get("sha256") or {}
-    wanted = hashes.get(ticks.name)
-    same = (place for place in found if sha256_file(actions_of(place)) == hashes.get(actions_of(place).name))
-    video = next(same, found[0]) if wanted else found[0]
-    if wanted and sha256_file(actions_of(video)) != wanted:
-        raise UserError(
-            "The recording is not the one that this episode was made from.",
-            where=ticks,
-            expected=f"sha256 {wanted[:12]}…",
-            todo="convert it again, or name the folder of the right recordings with --recordings",
-        )
-    return ContractorRecording(path.name, video, str(metadata.get("recorder_version") or ""))
+    raise UserError(
+        "The recording is not the one that this episode was made from.",
+        where=found,
+        expected=f"sha256 {hashes[found.name][:12]}…",
+        todo="convert it again, or name the folder of the right recordings with --recordings",
+    )
+
+
+def _places(video: Path, recordings: Path | None) -> Iterator[Path]:
+    """Where a recording may lie: where it was, then anywhere below `recordings`, where several folders may have one of its name."""
+    yield video
+    if recordings is not None:
+        yield from sorted(recordings.rglob(glob.escape(video.name)))
 
 
 def _kept_ticks(episode: Episode, recording: ContractorRecording) -> NDArray[np.int64]:

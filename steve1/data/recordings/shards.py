@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import logging
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +13,9 @@ from typing import IO, Any, Generic, TypeVar, cast
 from steve1.core.errors import UserError
 from steve1.core.executor import ExecutorConfig, WorkerDied, job_results
 from steve1.core.executor.cluster import connected_ray
+from steve1.core.files import lock_file
 
 T = TypeVar("T")
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,14 +78,10 @@ def alone_in(folder: Path, shard: Shard = WHOLE, work: str = "convert") -> Itera
 
 
 def _hold(handle: IO[str], folder: Path, *, shared: bool) -> None:
-    try:
-        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
+    # Where a disk has no locks, episodes still appear completely or not at all.
+    if not lock_file(handle, shared=shared):
         todo = "wait for it to end, or choose another folder"
-        raise UserError("Another run is writing into this folder.", where=folder, todo=todo) from None
-    except OSError as fault:
-        # Some network file systems have no locks. Episodes still appear completely or not at all.
-        _log.warning("%s cannot be locked (%s): make sure that nothing else writes there", folder, fault.strerror)
+        raise UserError("Another run is writing into this folder.", where=folder, todo=todo)
 
 
 def ray_results(

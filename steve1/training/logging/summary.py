@@ -119,7 +119,7 @@ def _factors(settings: TrainSettings, processes: int) -> str:
     if processes > 1:
         parts.append(message("processes", count=processes))
     said = " ".join(parts if len(parts) > 1 else [*parts, message("one factor")])
-    last = settings.T % settings.trunc_t
+    last = settings.frames_per_step(processes) // settings.trunc_t * (settings.T % settings.trunc_t)
     return said + (message("last step of a window", frames=last) if last else "")
 
 
