@@ -7,6 +7,7 @@ import importlib
 import json
 import re
 import shlex
+import tomllib
 import typing
 from collections import Counter
 from functools import cache
@@ -214,6 +215,18 @@ def test_python_examples_parse_and_use_public_names(page: Path) -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "steve1":
                 assert node.attr in steve1.__all__
+
+
+def test_the_picture_of_the_architecture_shows_the_layers_of_the_import_rules() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    layers = next(contract["layers"] for contract in contracts if contract["name"] == "packages import downwards")
+    picture = (ROOT / "docs/pictures/architecture.svg").read_text(encoding="utf-8")
+    rows: dict[int, set[str]] = {}
+    for y, name in re.findall(r'y="(\d+)" class="n">([^<]+)<', picture):
+        rows.setdefault(int(y), set()).add(name.removesuffix(".py"))
+    assert [rows[y] for y in sorted(rows)] == [{*layer.replace("steve1.", "").split(" | ")} for layer in layers]
 
 
 @cache

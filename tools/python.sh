@@ -46,10 +46,10 @@ for renamed in $RENAMED; do
   fi
 done
 
-# The script's own comment and variables. The command behind it adds its options.
+# The script's own comment and variables, without those that scripts pass to each other. The command behind it adds its options.
 script_help() {
   sed -n '2,/^[^#]/{/^# shellcheck/d; s/^# \{0,1\}//p;}' "$SELF"
-  sed -nE 's/ +#/   #/; s/^(export )?([A-Z_0-9]+)="\$\{\2:?-([^}]*)\}"/    \2=\3/p' "$SELF"
+  sed -nE '/^export STEVE1_/d; s/ +#/   #/; s/^(export )?([A-Z_0-9]+)="\$\{\2:?-([^}]*)\}"/    \2=\3/p' "$SELF"
   echo
 }
 [ -n "${TYPED:-}" ] || case " $* " in *" --help "*|*" -h "*) script_help | in_users_language ;; esac

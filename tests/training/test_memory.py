@@ -87,6 +87,16 @@ def test_the_command_answers(capsys: Any) -> None:
     lines = capsys.readouterr().out.splitlines()
     measured = next(line for line in lines if line.startswith("everything")).split()
     assert float(measured[-2]) == pytest.approx(400, rel=0.1)
+    plan_command.main(plan_command.Args(16.0, frames_per_s=85.0, precision="fp32"))
+    measured = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("everything")).split()
+    assert float(measured[-2]) == pytest.approx(85, rel=0.1), "measured in float32"
+    hours = []
+    for precision in ("bf16", "fp32"):
+        plan_command.main(plan_command.Args(16.0, precision=precision))
+        said = capsys.readouterr().out
+        hours.append(float(re.findall(r"once (\S+) hours", said)[0]))
+        assert f"hours: {'35' if precision == 'bf16' else '9'}% of the bf16 rate" in said
+    assert hours[1] == pytest.approx(4 * hours[0], rel=0.05), "features are computed in float32 too"
     with pytest.raises(UserError, match="Nothing of this network fits"):
         plan_command.main(plan_command.Args(1.0))
     with pytest.raises(UserError, match="above 0"):

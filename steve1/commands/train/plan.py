@@ -18,7 +18,7 @@ from steve1.policy.flops import flop_count
 from steve1.reporting.tables import Table, Value
 from steve1.training.config import TrainSettings
 from steve1.training.memory.estimate import estimate
-from steve1.training.memory.plans import ASSUMED_SHARE, Plan, card_like, plans, start_with
+from steve1.training.memory.plans import ASSUMED_SHARE, Plan, card_like, plans, share_in, start_with
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -40,7 +40,7 @@ class Args:
     tflops: float = 0.0
     """The GPU's dense bf16 TFLOP/s; 0: that of a typical card of this size."""
     frames_per_s: float = 0.0
-    """Measured training speed (python -m benchmarks train); 0: assume 35 % of the GPU's bf16 rate."""
+    """Measured training speed (python -m benchmarks train); 0: assume 35 % of the GPU's bf16 rate, with fp32 a quarter of that."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """fp32 for GPUs without bf16 (before RTX 30xx and A100)."""
     verbose: bool = False
@@ -52,10 +52,11 @@ def main(args: Args) -> None:
     if args.gpu_gb <= 0 or args.effective_batch < 1 or args.total_frames < 1 or args.T < 16:
         raise UserError("gpu_gb, effective_batch and total_frames must be above 0, and T at least 16.")
     config = read_model(resolve(args.model)) if args.model else PolicyConfig()
+    precision = PRECISIONS[args.precision]
     card, rate, _ = card_like(args.gpu_gb)
     share = ASSUMED_SHARE
-    if args.frames_per_s:
-        rate, share = args.frames_per_s * flop_count(config, 64).train / 1e12, 1.0
+    if args.frames_per_s:  # as measured in this precision
+        rate, share = args.frames_per_s * flop_count(config, 64).train / 1e12 / share_in(precision), 1.0
     elif args.tflops:
         rate = args.tflops
     found = plans(
@@ -66,7 +67,7 @@ def main(args: Args) -> None:
         T=args.T,
         tflops=rate,
         share=share,
-        precision=PRECISIONS[args.precision],
+        precision=precision,
     )
     if not found:
         raise UserError(
@@ -92,7 +93,7 @@ def main(args: Args) -> None:
     table = Table(columns, rows, {"GiB": ".1f", "hours": ".1f", "frames/s": ".0f"})
     print(table.translated().console())
     print(translated(f"start with:  {command(args, start_with(found))}"))
-    print("\n".join(map(translated, remarks(args, config, found, card, rate * 1e12 * share))))
+    print("\n".join(map(translated, remarks(args, config, found, card, rate * 1e12 * share * share_in(precision)))))
 
 
 def command(args: Args, plan: Plan) -> str:
@@ -111,7 +112,7 @@ def remarks(args: Args, config: PolicyConfig, found: list[Plan], card: str, rate
     if args.frames_per_s:
         source = f"{args.frames_per_s:g} frames/s of full training, as measured"
     else:
-        share = f"{ASSUMED_SHARE:.0%}"
+        share = f"{ASSUMED_SHARE * share_in(PRECISIONS[args.precision]):.0%}"
         source = f"{share} of the bf16 rate of an {card} (assumed; measure yours: python -m benchmarks train)"
         if args.tflops:
             rate_text = f"{args.tflops:g} TFLOP/s"

@@ -26,7 +26,9 @@ CARDS: tuple[tuple[float, str, float, float], ...] = (
     (141, "H200", 989.0, 4800),
 )
 ASSUMED_SHARE = 0.35
-"""Of that rate; not measured. `--frames_per_s` with what `bench train` prints replaces it."""
+"""Of that rate; not measured. `--frames_per_s` with what `python -m benchmarks train` prints replaces it."""
+FP32_SHARE = 0.25
+"""A card's float32 rate as a share of its bf16 rate; assumed."""
 LENGTHS = (64, 32, 16)
 """TRUNC_T: the published one, and shorter ones where not one window of it fits."""
 
@@ -75,6 +77,11 @@ def usable(gpu_gb: float) -> float:
     return gpu_gb * GIB * 0.92
 
 
+def share_in(precision: torch.dtype) -> float:
+    """A card's rate in this precision as a share of its bf16 rate."""
+    return 1.0 if precision == torch.bfloat16 else FP32_SHARE
+
+
 def plans(
     config: PolicyConfig,
     gpu_gb: float,
@@ -101,7 +108,7 @@ def plans(
         on_gpu, processes: as in `estimate`.
     """
     _, card_tflops, card_gbs = card_like(gpu_gb)
-    rate = (tflops or card_tflops) * 1e12 * share * (1.0 if precision == torch.bfloat16 else 0.25)
+    rate = (tflops or card_tflops) * 1e12 * share * share_in(precision)
     most = usable(gpu_gb) if memory is None else memory
     batches = [batch for batch in range(effective_batch, 0, -1) if effective_batch % batch == 0]
     sizes = [(batch, trunc_t) for trunc_t in LENGTHS if trunc_t <= T for batch in batches]
