@@ -58,7 +58,7 @@ class CheckpointRollouts:
     def on_checkpoint(self, step: int, weights: Path, board: Board) -> None:
         """Take note of a checkpoint: gather what is finished, start the next rollout where one is due."""
         self.gather(board)
-        if self._missing or step // self._every == self._step // self._every:
+        if self._missing or step - self._last_before(step) < self._every:
             return
         if self._child is not None:
             board.say(translated(f"  rollout @ step {step}: left out, that of step {self._step} is still playing"))
@@ -68,6 +68,11 @@ class CheckpointRollouts:
         except OSError as fault:
             self._remove_copy()
             self._skipped(board, str(fault))
+
+    def _last_before(self, step: int) -> int:
+        """The step of the last rollout, one of before a resume too; 0 without one."""
+        names = (folder.name.removeprefix("step") for folder in self._folder.glob("step*"))
+        return max((int(name) for name in names if name.isdecimal() and int(name) < step), default=0)
 
     def on_end(self, board: Board) -> None:
         """The run is over: wait for a rollout that is still playing."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from steve1.core.checkpoint_metadata import CheckpointMetadata
+from steve1.core.errors import UserError
 from steve1.core.files import existing_file, sha256_file
 from steve1.core.paths import resolve
 from steve1.envs import start_states
@@ -86,17 +87,32 @@ class Inputs:
             return {}, ""
         if settings.keep_prompts != "auto":
             prompts = split_prompts(settings.keep_prompts)
+            if trained := [prompt for prompt in prompts if self._is_trained(prompt)]:
+                raise UserError(
+                    "The prompt that is trained cannot be kept as it was.",
+                    where="--keep_prompts",
+                    got=trained[0],
+                    todo="leave it out of KEEP_PROMPTS",
+                )
             return {prompt: self.suite.by_prompt(prompt) or self.reward.task for prompt in prompts}, ""
         known, reason = self._known_skills()
         others = [
             task
             for task in self.suite.tasks.values()
-            if task.name != self.reward.task.name and not task.unavailable() and (task.name in known or not reason)
+            if task.name != self.reward.task.name
+            and not self._is_trained(task.prompts["en"])
+            and not task.unavailable()
+            and (task.name in known or not reason)
         ]
         if not reason:
             others = [task for task in others if task.level == 1][:MOST_UNKNOWN]
             reason = f"the first {MOST_UNKNOWN} other tasks of level 1, since nothing is known of these weights"
         return {**{task.prompts["en"]: task for task in others}, EMPTY_PROMPT: self.reward.task}, reason
+
+    def _is_trained(self, prompt: str) -> bool:
+        """Whether this is the prompt that is trained, or says the same in another language."""
+        task = self.suite.by_prompt(prompt)
+        return prompt == self.prompt or (task is not None and task == self.suite.by_prompt(self.prompt))
 
     @property
     def old_tasks(self) -> list[str]:

@@ -70,9 +70,10 @@ def describe(policy: GoalPolicy, settings: TrainSettings) -> list[str]:
     trained = sum(parameter.numel() for parameter in trained_parameters(policy).values())
     if not trained:
         raise UserError("Nothing would be trained.", got=f"finetune_mode {settings.finetune_mode}")
-    copies = settings.kl_weight > 0, settings.l2sp_coef > 0 and mode.adds != "lora", settings.ema_decay > 0
+    copies = settings.l2sp_coef > 0 and mode.adds != "lora", settings.ema_decay > 0
     moments = BYTES_OF_MOMENTS[settings.optimizer]
     held = 4 * every + trained * (4 + moments + 4 * sum(copies))  # weights; gradients, the optimizer's moments, copies
+    held += 4 * copied_parameters(policy) if settings.kl_weight > 0 else 0
     details = f" of rank {settings.lora_rank} to {settings.lora_targets}" if mode.adds == "lora" else ""
     return [
         f"trains {mode.help}{details}: {trained:,} of {every:,} parameters ({percent(trained / every)})",
@@ -189,13 +190,23 @@ def plain_policy(policy: GoalPolicy) -> GoalPolicy:
 
 
 def frozen_copy(policy: GoalPolicy) -> GoalPolicy:
-    """The policy as it is now, to compare with later: shares every tensor that is not trained, copies the rest."""
+    """The policy as it is now, to compare with later: shares every tensor that is not trained, copies the rest, a tuned goal too."""
     trained = trained_parameters(policy)
     copy = plain_policy(policy)
     for name, parameter in copy.named_parameters():
         if name in trained:
             parameter.data = parameter.data.clone()
+    if (goal := tuned_goal(policy)) is not None:
+        copy.register_parameter(TUNED_GOAL, nn.Parameter(goal.detach().clone(), requires_grad=False))
     return copy
+
+
+def copied_parameters(policy: GoalPolicy) -> int:
+    """How many parameters `frozen_copy` does not share: the trained ones, and whole layers where these are additions."""
+    layers = lora_layers(policy).values()
+    if layers:
+        return sum(layer.base.weight.numel() for layer in layers)
+    return sum(parameter.numel() for parameter in trained_parameters(policy).values())
 
 
 # ---- adapter files ----

@@ -198,6 +198,12 @@ SIZES: dict[str, Training] = {
     "frozen_cnn": Training({"finetune_mode": "frozen_cnn"}),
     "lora": Training({"finetune_mode": "lora"}),
     "features": Training({"finetune_mode": "heads_and_goal", "feature_cache": True}),
+    **{
+        f"features_kl_{mode}": Training(
+            {"finetune_mode": mode, "feature_cache": True, "keep": "kl", "replay": "old"}, validates=False
+        )
+        for mode in ("frozen_cnn", "lora", "heads_and_goal")
+    },
 }
 CASES: dict[str, Callable[[], dict[str, Any]]] = {
     **{

@@ -54,7 +54,8 @@ def test_a_step_of_reinforcement_learning_stays_on_its_device_and_reads_nothing(
     figures = of(found, f"rl_{name}")
     assert figures["reads"] == {}, "the host waits for the device in a learning step"
     assert figures["device"] == str(REINFORCED[name].card)
-    assert figures["peak"] <= figures["estimate"] + figures["held"], "more memory than training with as many rows"
+    most = figures["estimate"] / (1 - LESS) + figures["held"]
+    assert figures["peak"] <= most, "more memory than training with as many rows"
 
 
 @pytest.mark.parametrize("name", PRECISIONS)

@@ -317,6 +317,28 @@ def test_weights_that_the_run_did_not_write_are_not_replaced(folder: Path, tmp_p
     assert output.read_bytes() == b"mine"
 
 
+def test_a_run_with_other_data_or_another_form_of_weights_does_not_go_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lists that were made anew hold the same episodes, and may train on those that validated."""
+    monkeypatch.setattr(loop, "_validation", lambda *_: {"val/loss": 1.0})
+    train, val = episodes(folder), episodes(folder, "val")
+    settings = dataclasses.replace(SETTINGS, total_frames=2 * 16)
+
+    def run(train: list[TrueEpisode], val: list[TrueEpisode], **how: Any) -> None:
+        train_idm(train, val, Start(TINY), tmp_path / "a.weights", settings, run=tmp_path / "a", **how)
+
+    run(train, val)
+    run(train, val)
+    for name, other in (("half: False then, True now", {"half": True}), ("actions_sha256", {})):
+        with pytest.raises(UserError, match=name):
+            run(*((train, val) if other else ([*train[:2], *val], train[2:])), **other)
+    record = tmp_path / "a" / "settings.json"
+    earlier = json.loads(record.read_text())
+    record.write_text(json.dumps({name: earlier[name] for name in earlier if name not in ("half", "actions_sha256")}))
+    run(train, val)  # of an earlier version, which did not record them
+
+
 def test_the_model_file_of_other_weights_is_not_replaced(folder: Path, tmp_path: Path) -> None:
     train, val = episodes(folder), episodes(folder, "val")
     shutil.copy(ROOT / "data" / "mini" / "mini.model", tmp_path / "mini.model")

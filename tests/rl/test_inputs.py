@@ -106,6 +106,16 @@ def test_named_prompts_are_kept_and_nothing_else() -> None:
     assert not found.keep_reason
 
 
+def test_the_prompt_that_is_trained_is_not_kept_as_it_was() -> None:
+    """Its episodes would begin as those of its own task, without what the reward's task puts into the hand."""
+    settings = RlSettings(in_weights=MINI, reward="build_pillar", prompt="explore")
+    found = Inputs(settings)
+    assert list(found.keep_tasks) == ["look at the sky", "swim", ""]
+    for prompts in ("swim; explore", "探索"):
+        with pytest.raises(UserError, match="cannot be kept"):
+            Inputs(dataclasses.replace(settings, keep_prompts=prompts))
+
+
 def test_a_run_does_not_go_on_with_other_prompts_to_keep(made: RlSettings, tmp_path: Path) -> None:
     """Where --known_results chooses others."""
     digest = sha256_file(made.in_weights)

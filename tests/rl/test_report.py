@@ -98,6 +98,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "maybe_slow": {"changes": {"rl/kl_update": curve(*[0.001] * 9), "rl/clip_share": curve(*[0.0] * 9)}},
     "value_blind": {"changes": {"rl/explained_variance": curve(0.2, *[-0.3] * 8), "rl/success": curve(*[0.5] * 9)}},
     "forgetting": {"changes": {"rl/keep_kl/look_at_the_sky": curve(*[0.01] * 8, 0.2)}},
+    "forgetting_imitated": {"changes": {"rl/keep_kl/dig_dirt": None, "rl/keep_kl": curve(*[0.08] * 9)}, "settings": {"keep": "both", "replay": "old"}},
     "nothing_kept": {"changes": {"rl/keep_kl/dig_dirt": None}, "settings": {"keep": "none"}},
     "entropy_collapsed": {"changes": {"rl/entropy_buttons": curve(0.6, 0.3, *[0.1] * 7)}},
     "games_died": {"changes": {"rl/crashes": curve(*[2.0] * 9)}},
@@ -217,6 +218,16 @@ def test_old_demonstrations_are_named_by_their_setting() -> None:
     assert "REPLAY 0.080" in text
     assert "REPLAY=old.replay.safetensors" in text
     assert "KEEP=kl" in text.split("\n")[1]
+    assert "KEEP=both" in text.split("\n")[2], "kl imitates nothing, and is what auto means with a pack"
+
+
+def test_forgetting_is_not_answered_with_the_command_that_was_run() -> None:
+    """With a replay pack KEEP=auto means kl, which imitates nothing."""
+    changes = {"rl/keep_kl/dig_dirt": None, "rl/keep_kl": curve(*[0.08] * 9)}
+    pack = {"replay": "old.replay.safetensors"}
+    assert "KEEP=both" in said(found(changes, settings={**pack, "keep": "auto"})["forgetting"])
+    assert "REPLAY=old KEEP=auto" in said(found(**SHAPES["forgetting"])["forgetting"]).split("\n")[2]
+    assert "imitate" not in said(found(**SHAPES["forgetting_imitated"])["forgetting_imitated"])
 
 
 def test_a_run_of_before_some_figures_were_recorded_is_read() -> None:

@@ -145,6 +145,21 @@ def test_the_starting_policys_latents_are_computed_once_and_change_nothing(
         torch.testing.assert_close(tensor, weights[1][name], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("method", ["group", "preference"])
+def test_a_tuned_goal_is_pulled_to_the_one_that_it_began_as(method: str) -> None:
+    """Its episodes are played under the goal of then, which is not where the run started."""
+    found = learner(method=method, finetune_mode="goal", minibatches=1, learning_rate=0.3)
+    goal = found.policy.get_parameter(TUNED_GOAL)
+    assert found.learn(found.judge(episodes(), 0), 0, 0.1)["kl_start"] == pytest.approx(0, abs=1e-6)
+    with torch.no_grad():
+        goal.copy_(torch.linspace(-20.0, 30.0, E))  # as earlier iterations have left it
+    played = [dataclasses.replace(each, goal=goal.detach().numpy().copy()) for each in episodes()]
+    judged = found.judge(played, 1)
+    apart = [found.learn(judged, 1, 1e4)["kl_start"] for _ in range(10)]
+    assert apart[0] > 0.01
+    assert apart[-1] < 0.95 * apart[0], "a strong pull leads back"
+
+
 def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
     found = learner(method="clone")
     judged = found.judge(episodes(), 0)

@@ -30,6 +30,7 @@ from steve1.training.memory.oom import explain_oom, what_fits
 from steve1.training.memory.plans import METHODS, plans, start_with, usable
 from steve1.training.optim.optimizers import FactoredAdamW
 from steve1.training.train import finetune
+from steve1.training.trainable import apply_mode, copied_parameters, frozen_copy
 from tests.training.conftest import same, weights_of
 
 Make = Callable[..., TrainSettings]
@@ -69,6 +70,28 @@ def test_plans_fit_and_the_thrifty_ones_come_with_less() -> None:
     assert plans(TWO_X, 1.0) == []
     fixed = estimate(TWO_X, Method(optimizer="factored"), batch=1, trunc_t=16)
     assert fixed.moments == estimate(TWO_X, Method(), batch=1, trunc_t=16).moments / 4
+
+
+def test_kl_costs_what_its_reference_does_not_share() -> None:
+    """With cached features it has no pictures to encode; with a frozen CNN, or with heads alone, most of it is the policy's own."""
+    for mode, copied in (("heads_and_goal", 0.1), ("frozen_cnn", 0.95), ("lora", 0.9)):
+        with_kl, without = (
+            estimate(TWO_X, Method(mode, feature_cache=True, kl=kl), batch=8, trunc_t=64) for kl in (True, False)
+        )
+        assert with_kl.encoding == 0
+        assert with_kl.copies < copied * with_kl.weights
+        assert with_kl.tensors > without.tensors
+    assert estimate(TWO_X, Method(kl=True), batch=8, trunc_t=64).encoding > 0
+
+
+@pytest.mark.parametrize("mode", ["all", "norm_bias", "frozen_cnn", "lora", "heads_and_goal"])
+def test_the_copies_of_the_reference_are_counted(mode: str) -> None:
+    policy = load_policy(TINY)
+    apply_mode(policy, TrainSettings(finetune_mode=mode, lora_rank=2))
+    own = {parameter.data_ptr() for parameter in policy.parameters()}
+    reference = frozen_copy(policy).parameters()
+    copied = sum(parameter.numel() for parameter in reference if parameter.data_ptr() not in own)
+    assert 0 < copied == copied_parameters(policy)
 
 
 def test_the_command_answers(capsys: Any) -> None:

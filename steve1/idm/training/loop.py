@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import itertools
 import math
 import os
@@ -137,7 +138,9 @@ def train_idm(
         "model": start.config.to_model()["model"],
         "in_weights_sha256": sha256_file(start.weights) if start.weights else None,
         "episodes": sorted(each.episode.path.name for each in [*train, *val]),
+        "actions_sha256": _digest(train, val),
         "output": os.path.relpath(output, run),  # so that both can be moved together
+        "half": half,
     }
     opened = RunFolder(run, record, overwrite, output=output, differences=_differences)
     with contextlib.closing(opened) as folder, explain_dead_workers():
@@ -211,6 +214,17 @@ class _Shown:
         return found
 
 
+def _digest(train: Sequence[TrueEpisode], val: Sequence[TrueEpisode]) -> str:
+    """A hash of which episodes are trained on and which validate, of their weights and their actions: 16 hexadecimal digits."""
+    found = hashlib.sha256()
+    for part in (train, val):
+        for each in part:  # in the list's order, by which windows are drawn
+            found.update(f"{each.episode.path.name} {each.weight:g} {len(each)}\n".encode(errors="surrogateescape"))
+            found.update(np.packbits(each.pressed).tobytes() + np.ascontiguousarray(each.degrees).tobytes())
+        found.update(b"\n")
+    return found.hexdigest()[:16]
+
+
 def _check_model_file(path: Path, config: IdmConfig) -> None:
     """UserError where a `.model` file of other settings would be replaced: weights that differ in their endings alone share one."""
     if not path.exists():
@@ -226,8 +240,8 @@ def _check_model_file(path: Path, config: IdmConfig) -> None:
 
 
 def _differences(earlier: Record, now: Record) -> list[str]:
-    """Entries that are not the same; runs of earlier versions did not record their output."""
-    return differing_entries({"output": now["output"]} | earlier, now)
+    """Entries that are not the same; runs of earlier versions did not record some of them."""
+    return differing_entries({name: now[name] for name in ("output", "half", "actions_sha256")} | earlier, now)
 
 
 @torch.no_grad()

@@ -204,9 +204,12 @@ def retention(run: RlRun) -> Findings:
     moved = _moved(run)
     if far := _far(run):
         firmer = run.command(keep_coef=3 * float(run.setting("keep_coef")))
-        replay = run.command(replay=run.setting("replay") or "old", keep="auto")
-        values = {"bound": FORGOTTEN, "prompts": _listed(far), "lower": _with_rate(run, 1 / 2)}
-        yield finding("forgetting", firmer=firmer, replay=replay, **values)
+        values = {"bound": FORGOTTEN, "prompts": _listed(far), "firmer": firmer, "lower": _with_rate(run, 1 / 2)}
+        if run.keeping == "both":
+            yield finding("forgetting_imitated", **values)
+            return
+        kept = {"keep": "both"} if run.setting("replay") else {"replay": "old", "keep": "auto"}
+        yield finding("forgetting", replay=run.command(**kept), **values)
     elif moved:
         yield finding("kept", prompts=_listed(moved))
     elif run.changes_weights and not run.points("rl/replay_loss"):

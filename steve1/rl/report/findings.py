@@ -114,6 +114,12 @@ class RlRun(RecordedRun):
         return MODES[self.setting("finetune_mode")].changes_weights
 
     @property
+    def keeping(self) -> str:
+        """How it kept old skills (KEEP), decided."""
+        names = ("keep", "replay", "finetune_mode", "keep_prompts", "keep_episodes", "keep_coef")
+        return RlSettings(**{name: self.setting(name) for name in names}).keeping
+
+    @property
     def resolved(self) -> dict[str, Any]:
         """Game, prompt, task and old tasks; {} in runs of before they were recorded."""
         found = self.record.get("resolved", {})

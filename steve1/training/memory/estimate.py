@@ -21,7 +21,7 @@ from steve1.policy.vision import GPU_NUMBERS, GPU_NUMBERS_WITHOUT_GRADIENTS, Act
 from steve1.training.config import TrainSettings
 from steve1.training.finetune_modes import MODES, FinetuneMode, FinetuneModeName
 from steve1.training.optim.optimizers import BYTES_OF_MOMENTS, OptimizerName
-from steve1.training.trainable import apply_mode, trained_parameters
+from steve1.training.trainable import apply_mode, copied_parameters, trained_parameters
 
 GIB = 2**30
 Precision = Literal["bf16", "fp32"]
@@ -144,11 +144,23 @@ class Memory:
 @functools.lru_cache(maxsize=64)
 def parameter_counts(config: PolicyConfig, method: Method) -> tuple[int, int]:
     """(all, trained) parameters, additions counted."""
+    policy = _unmade(config, method)
+    trained = sum(parameter.numel() for parameter in trained_parameters(policy).values())
+    return sum(parameter.numel() for parameter in policy.parameters()), trained
+
+
+@functools.lru_cache(maxsize=64)
+def kl_copies(config: PolicyConfig, method: Method) -> int:
+    """Parameters that KL's reference does not share with the policy."""
+    return copied_parameters(_unmade(config, method))
+
+
+def _unmade(config: PolicyConfig, method: Method) -> GoalPolicy:
+    """The policy as the method trains it, without numbers."""
     with torch.device("meta"):
         policy = GoalPolicy(config)
     apply_mode(policy, method.settings(), torch.zeros(config.mineclip_embed_dim))
-    trained = sum(parameter.numel() for parameter in trained_parameters(policy).values())
-    return sum(parameter.numel() for parameter in policy.parameters()), trained
+    return policy
 
 
 def estimate(
@@ -170,6 +182,7 @@ def estimate(
         processes: of the run; from two on DDP holds the gradients.
     """
     everything, trained = parameter_counts(config, method)
+    copied = kl_copies(config, method) if method.kl else 0
     frames, width, mode = batch * trunc_t, precision.itemsize, method.mode
     outputs = sum(channels * height * size for channels, height, size in config.stack_shapes)
     first = config.channels[0] * config.img_shape[0] * config.img_shape[1]
@@ -185,7 +198,7 @@ def estimate(
         if kind == "light":
             recomputed = one_pass * AGAIN_BYTES[precision] * outputs
         held += frames * width * math.prod(config.stack_shapes[-1])
-    if method.kl or not (mode.trains_cnn or method.feature_cache):
+    if not method.feature_cache and (method.kl or not mode.trains_cnn):
         one_pass = _pass(frames, GPU_NUMBERS_WITHOUT_GRADIENTS // first if on_gpu else CPU_FRAMES)
         encoding = one_pass * ENCODING_BYTES[precision] * first
     seen = config.memory + trunc_t
@@ -193,16 +206,17 @@ def estimate(
     classes = N_BUTTONS + N_CAMERA
     reached = mode.blocks_reached(config.n_recurrence_layers)
     pictures = 512 if method.feature_cache else math.prod(config.img_shape)
-    state = batch * 2.0 * 4 * config.memory * config.hidsize * config.n_recurrence_layers * (2 if method.kl else 1)
+    carried = batch * 2.0 * 4 * config.hidsize * config.n_recurrence_layers  # keys and values of a step, in all blocks
+    state = carried * config.memory * (2 if method.kl else 1)
     return Memory(
         weights=4.0 * everything,
         moments=BYTES_OF_MOMENTS[method.optimizer] * trained,
-        copies=4.0 * (trained * (method.l2sp + method.ema) + everything * method.kl),
+        copies=4.0 * (trained * (method.l2sp + method.ema) + copied),
         gradients=4.0 * trained,
         lower_precision_weights=2.0 * everything if precision == torch.bfloat16 else 0.0,
         cnn_activations=held,
-        transformer_activations=frames * (reached + 1) * block,
-        heads=min(ROWS, frames) * classes * 4 * 3.0 + classes * config.hidsize * 4.0,
+        transformer_activations=frames * (reached + 1) * block + carried * seen * method.kl,
+        heads=min(ROWS, frames) * classes * 4 * 3.0 + classes * config.hidsize * 4.0 * (1 + method.kl),
         recomputed=recomputed,
         encoding=encoding,
         update=4.0 * trained * method.l2sp,

@@ -82,9 +82,18 @@ def _samplings(run: Run, option: str) -> str:
     return f" --{option} {shlex.quote(folder)}" if folder not in ("", TrainSettings.sampling_dir) else ""
 
 
+def _windows(run: Run) -> str:
+    """The options of `interpolate_weights` that cut the windows as the run did, where they are not the usual ones."""
+    names = ("T", "trunc_t", "max_btwn_goals", "batch_size", "val_windows")
+    usual = {name: getattr(TrainSettings, name) for name in names}
+    return "".join(
+        f" --{name} {run.setting(name, usual[name])}" for name in names if run.setting(name, usual[name]) != usual[name]
+    )
+
+
 def _mixed(run: Run) -> str:
     """What trains with a larger share of the old episodes that the run replays, or else with some."""
-    if run.setting("replay", ""):
+    if run.replays:
         return run.command(replay_share=round(1 - (1 - run.setting("replay_share", 0.5)) / 2, 2))
     new = run.datasets[0] if run.datasets else "data/dataset_finetune"
     lists = f"bash 2_create_sampling.sh mixed --mix {shlex.quote(new)}=0.7 FOLDER_OF_OLD_EPISODES=0.3"
@@ -199,7 +208,7 @@ def goal(run: Run) -> Findings:
         values |= {"windows": plural(count, "frame"), "windows_zh": f"{count:,}"}
         yield finding("goal_unclear", error=errors[unsure], **values)
     elif listens(none, "none"):
-        if run.setting("replay"):
+        if run.replays:
             yield finding("goals_alike_replayed", **values)
         else:
             yield finding("goals_alike", mixed=_mixed(run), **values)
@@ -227,7 +236,7 @@ def retention(run: Run) -> Findings:
         for each in (run.setting("in_weights"), run.weights, run.setting("retention_sampling", ""))
     )
     sampling = (
-        f" --sampling {shlex.quote(str(run.setting('sampling_name', '')))} --retention_sampling {old}{_samplings(run, 'sampling_dir')}"
+        f" --sampling {shlex.quote(str(run.setting('sampling_name', '')))} --retention_sampling {old}{_samplings(run, 'sampling_dir')}{_windows(run)}"
         if old != "''"
         else ""
     )

@@ -97,7 +97,12 @@ class Run(RecordedRun):
     @property
     def kl_weight(self) -> float:
         """The coefficient of the KL divergence from the starting policy that was in force."""
-        return self._chosen("keep", "kl_coef").kl_weight
+        return self._chosen("keep", "kl_coef", "replay").kl_weight
+
+    @property
+    def replays(self) -> bool:
+        """Whether old episodes were mixed in (KEEP, REPLAY)."""
+        return bool(self._chosen("keep", "replay").replay_source)
 
     @property
     def datasets(self) -> list[str]:

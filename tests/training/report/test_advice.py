@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from steve1.commands.train.interpolate_weights import Args as InterpolationArgs
+from steve1.core.options import CommandLine
 from steve1.core.paths import ROOT
 from steve1.training.config import TrainSettings
 from steve1.training.logging.scalars import Curves
@@ -303,7 +305,9 @@ def test_staying_near_the_start_raises_the_coefficient_that_was_in_force() -> No
         ({"keep": "kl"}, "2"),
         ({"keep": "both"}, "2"),
         ({"keep": "both", "kl_coef": 0.4}, "0.8"),
-        ({"keep": "replay"}, "0.1"),
+        ({"keep": "replay", "replay": "old"}, "0.1"),
+        ({"replay": "old"}, "0.1"),
+        ({"replay": "old.replay.safetensors"}, "2"),  # with a pack, auto is kl
     ]
     for settings, coefficient in kept:
         near = found(forgot, settings=settings)["forgetting"].todo[1].en
@@ -320,6 +324,9 @@ def test_more_old_episodes_are_a_larger_share_of_those_that_are_replayed() -> No
     mixed = found(forgot, settings={"replay": "a.replay.safetensors", "replay_share": 0.7})["forgetting"].todo[0].en
     assert "REPLAY_SHARE=0.85" in mixed
     assert "FOLDER_OF_OLD_EPISODES" not in mixed
+    itself = {"keep": "self"}  # of the sampling "self", which nobody needs to name
+    assert "REPLAY_SHARE=0.75" in found(forgot, settings=itself)["forgetting"].todo[0].en
+    assert "goals_alike_replayed" in found({"goal/true_minus_shuffled": curve(-0.001)}, settings=itself)
 
 
 def test_new_lists_are_written_where_the_run_looks_for_them() -> None:
@@ -332,6 +339,18 @@ def test_new_lists_are_written_where_the_run_looks_for_them() -> None:
     assert "FOLDER_OF_OLD_EPISODES --samplings_dir 'my lists', then RETENTION_SAMPLING=old" in old
     between = said(found(forgot, settings={**elsewhere, "retention_sampling": "old"})["forgetting"])
     assert "--retention_sampling old --sampling_dir 'my lists'" in between
+
+
+def test_interpolation_measures_the_windows_of_the_run() -> None:
+    """Episodes of 300 frames hold no window of the command's own 320."""
+    forgot, lists = {"retention/loss": curve(2.0, 2.02, 2.1)}, {"sampling_name": "new", "retention_sampling": "old"}
+    between = found(forgot, settings={**lists, "T": 64, "trunc_t": 16, "max_btwn_goals": 60})["forgetting"].todo[2].en
+    words = shlex.split(between.partition(": ")[2])
+    assert words[:2] == ["python", "tools/interpolate_weights.py"]
+    asked = CommandLine(InterpolationArgs, "").parse(words[2:])
+    assert asked is not None
+    assert (asked.T, asked.trunc_t, asked.max_btwn_goals, asked.batch_size) == (64, 16, 60, 8)
+    assert found(forgot, settings=lists)["forgetting"].todo[2].en.endswith("--retention_sampling old")
 
 
 def test_when_training_gets_worse_too_it_is_no_overfitting() -> None:

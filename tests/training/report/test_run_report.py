@@ -214,6 +214,22 @@ def test_a_checkpoint_plays_and_is_reported(tmp_path: Path) -> None:
     ]
 
 
+def test_rollouts_are_as_far_apart_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints every 9 steps and rollouts at least 10 apart; after a resume too, which plays a killed rollout again."""
+    started: list[int] = []
+    for steps in (range(9, 46, 9), range(36, 64, 9)):
+        rollouts, board, weights = rollouts_of(tmp_path, PLAYS)
+
+        def start(step: int, weights: Path) -> None:
+            (tmp_path / "rollouts" / f"step{step:09d}").mkdir(parents=True, exist_ok=True)
+            started.append(step)
+
+        monkeypatch.setattr(rollouts, "_start", start)
+        for step in steps:
+            rollouts.on_checkpoint(step, weights, board)
+    assert started == [18, 36, 36, 54]
+
+
 def test_without_the_game_it_is_said_once(tmp_path: Path) -> None:
     rollouts, board, weights = rollouts_of(
         tmp_path, "import sys; print('error: Luanti is not installed.'); sys.exit(2)"
