@@ -166,15 +166,15 @@ class Trainer:
         """True once `patience` validations have passed without a better one."""
         return bool(self.settings.patience) and state.validations_since_best >= self.settings.patience
 
-    def _watch_for_skipped_steps(self, state: TrainState, metrics: MetricsAccumulator) -> None:
+    def _watch_for_skipped_steps(self, state: TrainState, metrics: MetricsAccumulator, saving: bool = False) -> None:
         """Report skipped steps; stop the run where there are too many in a row.
 
-        On a CPU after each step. A GPU is asked only where the host waits for it anyway, at console lines, validations and checkpoints:
-        a skipped step changes no weight, so a late report loses nothing.
+        On a CPU after each step. A GPU is asked only where the host waits for it anyway, at console lines, validations and checkpoints
+        (`saving`, those of Ctrl-C too): a skipped step changes no weight, so a late report loses nothing.
         """
         settings, step = self.settings, state.step
         waits = any(self._due(step, every) for every in (settings.log_every, settings.val_freq, settings.save_every))
-        if self.ranks.device.type != "cpu" and step != 1 and not waits:
+        if self.ranks.device.type != "cpu" and step != 1 and not waits and not saving:
             return
         before, spikes = state.skipped_steps, state.spikes
         state.skipped_in_a_row, state.skipped_steps, state.spikes = metrics.skipped()
@@ -243,6 +243,7 @@ class Trainer:
             self.reporter.say(message("training out of patience", tries=self.settings.patience))
 
     def _save(self, state: TrainState, metrics: MetricsAccumulator, *, between_windows: bool) -> None:
+        self._watch_for_skipped_steps(state, metrics, saving=True)
         state.metric_sums, state.seconds = metrics.to_list(), self.clock.seconds
         if between_windows:
             state.recurrent = []

@@ -122,6 +122,10 @@ def test_a_gpu_is_asked_for_skipped_steps_only_where_the_host_waits_anyway(
         position = TrainState(step=step)
         Trainer._watch_for_skipped_steps(trainer, position, Counting())  # type: ignore[arg-type]
     assert found == asked
+    found.clear()
+    position = TrainState(step=3)  # Ctrl-C between two console lines: the resume point counts what was skipped since the last
+    Trainer._watch_for_skipped_steps(trainer, position, Counting(), saving=True)  # type: ignore[arg-type]
+    assert found == [3]
 
 
 @pytest.mark.e2e
