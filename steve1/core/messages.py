@@ -500,6 +500,10 @@ MESSAGES = {
         "en": "The disk is nearly full: the recording was ended here and kept.",
         "zh": "磁盘快满了：录制到此为止，录好的部分已保留。",
     },
+    "live film disk full": {
+        "en": "The disk is nearly full: the film was ended here and kept.",
+        "zh": "磁盘快满了：视频到此为止，录好的部分已保留。",
+    },
     "live recording failed": {
         "en": "Writing failed; the recording stops here.",
         "zh": "写入失败，录制到此为止。",

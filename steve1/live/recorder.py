@@ -16,6 +16,7 @@ from typing import Any
 
 from steve1.core.messages import message
 from steve1.core.paths import display, slug
+from steve1.core.processes import uninterrupted
 from steve1.envs.interface import Action, Info, Observation
 from steve1.evaluation.tasks.suite import Task
 from steve1.live.screen import Screen, tell
@@ -148,6 +149,7 @@ class Recorder:
         """Whether a film is being made."""
         return self._film is not None
 
+    @uninterrupted()
     def before(self, obs: Observation, info: Info, seen: Observation, action: Action, who: str) -> Action:
         """A tick begins: note what is seen and done; the action as it is to be played, in whole pixels while recording.
 
@@ -158,6 +160,9 @@ class Recorder:
             if self._film is not None:
                 self._film.on_frame(seen["pov"], action, self._film_step)
                 self._film_step += 1
+                if self._film_step % _CHECK_EVERY == 0 and shutil.disk_usage(self._folder).free < _SPARE:
+                    self._screen.notice("error", message("live film disk full"))
+                    self.end_film()
             if self._take is None:
                 return action
             action = whole_pixels(action)
@@ -171,6 +176,7 @@ class Recorder:
         self.end_film()
         return action
 
+    @uninterrupted()
     def after(self, action: Action, obs: Observation, info: Info, reward: float) -> None:
         """What the action led to."""
         if self._take is not None:
@@ -198,6 +204,7 @@ class Recorder:
         self._take = Take(prefix, obs, info, name=name, prompt=prompt, task=task, facts=facts)
         self._screen.event("record", prefix.name)
 
+    @uninterrupted()
     def keep(self) -> None:
         """End the recording, if there is one, and keep it."""
         take, self._take = self._take, None
@@ -234,6 +241,7 @@ class Recorder:
         self._film, self._film_step = EpisodeVideo(path, prompt, 0, title=self._title), 0
         self._screen.event("film", path.name)
 
+    @uninterrupted()
     def end_film(self) -> None:
         """End the film, if there is one."""
         film, self._film = self._film, None

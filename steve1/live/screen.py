@@ -78,7 +78,8 @@ class Screen:
     def close(self) -> None:
         """End the log."""
         if self._log is not None:
-            self._log.close()
+            with contextlib.suppress(OSError):  # a full disk: what comes after it still has to be done
+                self._log.close()
 
     def event(self, kind: str, text: str = "") -> None:
         """Something happened at this tick."""

@@ -145,18 +145,20 @@ class Session:
         self.screen.open_log(self.settings.folder / "session.jsonl")
         if self._film_from_start:
             self.recorder.film(self._first_prompt)
-        try:
-            with contextlib.suppress(KeyboardInterrupt), _ended_by_signals():
-                self._game.episode(self._play)
-        finally:
-            self.recorder.keep()
-            self.recorder.end_film()
-            self.screen.event("finished")
-            self._publish()
-            self.screen.close()
-            self._game.close()
-            if self._goals is not None:
-                self._goals.close()
+        with _ended_by_signals():
+            try:
+                with contextlib.suppress(KeyboardInterrupt):
+                    self._game.episode(self._play)
+            finally:
+                for finish in (self.recorder.keep, self.recorder.end_film):
+                    with contextlib.suppress(KeyboardInterrupt):  # a second one, which has waited
+                        finish()
+                self.screen.event("finished")
+                self._publish()
+                self.screen.close()
+                self._game.close()
+                if self._goals is not None:
+                    self._goals.close()
         return self.recorder.kept
 
     def _play(self, env: Env) -> None:
@@ -178,6 +180,7 @@ class Session:
             self.screen.event("died", next(iter(str(fault).splitlines()), type(fault).__name__))
             self.screen.notice("error", message("live game died"))
             self.recorder.keep()
+            self._publish()  # a new game takes its time to start
             raise
 
     def _wait(self) -> None:
@@ -265,12 +268,17 @@ class Session:
         if found.fault:
             self.screen.notice("error", found.fault)
             return
+        changed = found.prompt != self._prompt
         self._prompt, self._note, self._task = found.prompt, found.note, self._suite.by_prompt(found.prompt)
         self._goal = found.goal
         self.screen.event("prompt", found.prompt)
         if found.note:
             self.screen.notice("note", found.note)
         self.recorder.ask(found.prompt)
+        # Begun under the earlier prompt, with no tick played yet: it is a recording of this one.
+        if changed and self.recorder.ticks == 0:
+            self.recorder.discard()
+            self.post({"do": "record"})
 
     def _set_guidance(self, command: Command) -> None:
         if self._agent is not None and self._agent.guided:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import http.client
 import json
 import os
 import re
@@ -98,16 +99,16 @@ def _translated(prompt: str, translator: str) -> str:
 def _asked_there(prompt: str, url: str) -> str:
     """The answer of a server that speaks LibreTranslate's protocol."""
     question = {"q": prompt, "source": "auto", "target": "en", "format": "text"}
-    request = urllib.request.Request(url, json.dumps(question).encode(), {"Content-Type": "application/json"})
     try:
+        request = urllib.request.Request(url, json.dumps(question).encode(), {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
             return str(json.loads(answer.read(100_000))["translatedText"])
-    except (OSError, ValueError, KeyError, TypeError) as fault:
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as fault:
         raise UserError(
             "The translator did not answer.",
             where=f"{TRANSLATOR}={url}",
             expected='JSON with "translatedText", as LibreTranslate answers',
-            got=fault,
+            got=" ".join(str(fault).split()),
         ) from None
 
 

@@ -20,6 +20,7 @@ from steve1.actions.contractor import KEY_OF, MOUSE_OF
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, rename, scratch_dir, write_json
 from steve1.core.frames import draw_cursor
+from steve1.core.processes import uninterrupted
 from steve1.core.seeds import generator, integer
 from steve1.data.media.video import VideoWriter
 from steve1.envs.interface import Action, Env, Info, Observation, wrap
@@ -114,6 +115,7 @@ class RecordingWriter(contextlib.AbstractContextManager["RecordingWriter"]):
         self._tick_writer = TickWriter()
         self._video: VideoWriter | None = None
 
+    @uninterrupted()
     def add(self, obs: Observation, info: Info, action: Action, who: str = "") -> None:
         """One tick: what was seen, and the action with whole-pixel camera moves that was taken on it."""
         if self._video is None:
@@ -125,6 +127,7 @@ class RecordingWriter(contextlib.AbstractContextManager["RecordingWriter"]):
         self._lines.write(json.dumps(self._tick_writer.tick(self.ticks, obs, info, action, who)) + "\n")
         self.ticks += 1
 
+    @uninterrupted()
     def finish(self, options: dict[str, Any]) -> None:
         """Write the options, and give the files their names, the video last."""
         self._files.close()

@@ -112,6 +112,12 @@ def test_everything_on_the_page_works(tmp_path: Path, game: str) -> None:
         browser.key("F8")
         browser.until("state.paused && at('veil-title').textContent === 'Paused'")
         stopped = session.screen.tick
+        browser.key("F2")
+        browser.until("state.recording")
+        assert browser.js("[at('rec').hidden, at('rec').textContent]") == [False, "0:00"]
+        browser.key("F7")
+        browser.until("!state.recording")
+        assert browser.js("at('rec').hidden"), "no frame comes that would say so"
         browser.key("F9")
         browser.until(f"tick === {stopped + 1}")
         time.sleep(0.2)
@@ -199,6 +205,40 @@ def test_the_keyboard_alone_plays_and_one_tick_takes_what_is_held(tmp_path: Path
         browser.until("state.guidance === 6.1")
 
 
+def test_the_mouse_and_other_programs_leave_the_keys_to_the_game(tmp_path: Path) -> None:
+    with shown(tmp_path) as (browser, _):
+        browser.key("F4")
+        browser.until("state.who === 'person'")
+        # a slider that the mouse has moved, also where it is let go beside it, and a list
+        x, y = browser.place("#guidance")
+        for moved in ((x + 20, y), (x + 25, y - 60)):
+            browser.mouse("mousePressed", x, y, "left", clickCount=1)
+            browser.mouse("mouseMoved", *moved, "left", buttons=1)
+            browser.mouse("mouseReleased", *moved, "left", clickCount=1)
+            browser.until("state.guidance > 6 && state.guidance === Number(at('guidance').value)")
+            guidance = browser.js("state.guidance")
+            browser.key("ArrowRight", up=False)
+            assert browser.js("[[...person.down], Number(at('guidance').value)]") == [["ArrowRight"], guidance]
+            browser.key("ArrowRight", down=False)
+        browser.js(
+            "at('speed').focus(), at('speed').dispatchEvent(new PointerEvent('pointerdown', { bubbles: true })), at('speed').value = '0.5',"
+            "at('speed').dispatchEvent(new Event('change', { bubbles: true }))"
+        )
+        browser.until("state.speed === 0.5")
+        browser.key("KeyW", up=False)
+        assert browser.js("[...person.down]") == ["KeyW"]
+        # what is let go while a question stands there is not held afterwards
+        browser.js("window.confirm = () => false, at('finish').click()")
+        assert browser.js("person.down.size") == 0
+        # Alt+F4 closes a window, and Ctrl+F3 searches
+        for code, held in (("F4", "altKey"), ("F3", "ctrlKey"), ("F2", "metaKey"), ("F1", "ctrlKey")):
+            taken = (
+                f"!dispatchEvent(new KeyboardEvent('keydown', {{ code: '{code}', {held}: true, cancelable: true }}))"
+            )
+            assert browser.js(taken) is False, code
+        assert browser.js("[state.who, state.recording, at('keys-help').open]") == ["person", False, False]
+
+
 def test_prompts_come_back(tmp_path: Path) -> None:
     with shown(tmp_path) as (browser, _):
         for prompt in ("find a cave", "explore", "find a cave", "挖泥土"):
@@ -284,6 +324,7 @@ def test_nothing_sticks_out(tmp_path: Path, width: int) -> None:
     with shown(tmp_path) as (browser, _):
         browser.size(width)
         assert browser.js("document.documentElement.scrollWidth") <= width
+        assert browser.js("note('w'.repeat(200)), at('notices').lastChild.getBoundingClientRect().right") <= width
         grounds = []
         for dark in (False, True):
             browser.dark(dark)

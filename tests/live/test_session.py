@@ -20,17 +20,19 @@ import pytest
 
 from steve1.core.errors import UserError
 from steve1.data.episodes.episode import Episode
-from steve1.data.media.video import probe
+from steve1.data.media.video import frame_times, probe
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
 from steve1.live import recorder
 from steve1.live import session as live_session
 from steve1.live.goals import LiveGoals
 from steve1.live.prompts import PromptSource, open_planner, read_chain
+from steve1.live.screen import Screen
 from steve1.mineclip.model import EpisodeStream
 from steve1.rollout.supervise import SupervisedEnv
+from steve1.rollout.trace import TraceRecorder
 from tests.live.worlds import Encoder, Played, lines, options, playing, session_of, suite
-from tests.rollout.fakes import FakeEnv
+from tests.rollout.fakes import FakeEnv, interrupt_at_frame
 
 pytestmark = pytest.mark.e2e  # threads and videos
 
@@ -72,6 +74,64 @@ def test_what_ends_the_program_keeps_the_recording(tmp_path: Path, number: signa
     assert [each.prefix.name for each in kept] == ["dig_dirt-0000"]
     assert probe(tmp_path / "takes" / "dig_dirt-0000.mp4").frames == len(lines(tmp_path, "dig_dirt-0000")) >= 45
     assert probe(tmp_path / "session" / "film-001.mp4").frames >= 45
+
+
+@pytest.mark.parametrize("during", ["frame", "trace"])
+def test_ctrl_c_waits_until_a_tick_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, during: str) -> None:
+    """Else a frame is missing, and those after it stand beside the wrong actions; or the recording cannot be judged, and is lost."""
+
+    def interrupted(trace: TraceRecorder, info: dict[str, Any]) -> None:
+        if len(trace._states) == 80:
+            os.kill(os.getpid(), signal.SIGINT)
+        note(trace, info)
+
+    note = TraceRecorder._note_blocks
+    if during == "frame":
+        interrupt_at_frame(monkeypatch, 80)
+    else:
+        monkeypatch.setattr(TraceRecorder, "_note_blocks", interrupted)
+    session = session_of(tmp_path)
+    session.arrived()
+    session.post({"do": "record"})
+    assert len(session.run()) == 1
+    video = tmp_path / "takes" / "dig_dirt-0000.mp4"
+    assert probe(video).frames == len(lines(tmp_path, "dig_dirt-0000")) >= 79
+    assert np.diff(frame_times(video)[1]) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("first", ["stop", "ctrl-c"])
+def test_ctrl_c_waits_until_the_recording_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """Judging a long one takes seconds, in which somebody becomes impatient."""
+
+    class Stopped(FakeEnv):
+        def step(self, action: dict[str, Any]) -> Any:
+            if session.screen.tick == 50 and first == "stop":
+                session.post({"do": "stop"})
+            elif session.screen.tick == 50:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().step(action)
+
+    def impatient(take: recorder.Take) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return finish(take)
+
+    finish = recorder.Take.finish
+    monkeypatch.setattr(recorder.Take, "finish", impatient)
+    before = signal.getsignal(signal.SIGINT)
+    session = session_of(tmp_path, Stopped, film=True)
+    session.arrived()
+    session.post({"do": "record"})
+    try:
+        kept = session.run()
+    except KeyboardInterrupt:  # it would end the tests
+        kept = []
+    assert signal.getsignal(signal.SIGINT) is before
+    assert [each.prefix.name for each in kept] == ["dig_dirt-0000"]
+    assert probe(tmp_path / "takes" / "dig_dirt-0000.mp4").frames == len(lines(tmp_path, "dig_dirt-0000")) >= 45
+    assert probe(tmp_path / "session" / "film-001.mp4").frames >= 45
+    assert session.screen.events[-1]["kind"] == "finished"
 
 
 def test_a_console_that_nobody_reads_any_more_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,6 +290,21 @@ def test_prompts_change_between_two_ticks_and_are_noted(tmp_path: Path, capsys: 
     assert "MineCLIP weights were not found" in capsys.readouterr().out
 
 
+def test_a_recording_is_of_the_prompt_under_which_it_was_played(tmp_path: Path) -> None:
+    """Somebody pauses, begins to record, and then says what is going to be shown."""
+    with playing(tmp_path) as played:
+        played.do("pause")
+        played.do("record")
+        played.until(lambda: played.session.recorder.ticks == 0)
+        played.do("prompt", text="explore")
+        played.until(lambda: played.session.screen.state["prompt"] == "explore")
+        played.do("resume")
+        played.until(lambda: (played.session.recorder.ticks or 0) >= 5)
+    noted = options(tmp_path, "explore-0000")
+    assert (noted["behaviour"], noted["captions"], noted["prompts"]) == ("explore", ["explore"], [[0, "explore"]])
+    assert len(list((tmp_path / "takes").iterdir())) == 3
+
+
 def test_a_chain_runs_in_a_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ask = LiveGoals.ask
 
@@ -297,6 +372,19 @@ def test_a_game_that_dies_leaves_the_recording_and_starts_anew(tmp_path: Path) -
     assert len(lines(tmp_path, "dig_dirt-0001")) >= 5
     assert [kept.prefix.name for kept in played.session.recorder.kept] == ["dig_dirt-0000", "dig_dirt-0001"]
     assert played.fault is None
+
+
+def test_the_page_is_told_of_a_dead_game_before_the_next_one_starts(tmp_path: Path) -> None:
+    told: list[list[str]] = []
+    deaths: list[int] = []
+
+    def opened() -> FakeEnv:
+        told.append([event["kind"] for event in session.screen.state.get("events", ())])
+        return FakeEnv(die_at=(20,), deaths=deaths)
+
+    session = session_of(tmp_path, opened)
+    session.run(ticks=30)
+    assert [kinds[-1:] for kinds in told] == [[], ["died"]]
 
 
 def test_a_game_that_dies_without_a_word_starts_anew(tmp_path: Path) -> None:
@@ -433,6 +521,26 @@ def test_a_disk_that_fills_up_ends_the_recording_before_it_is_lost(
         assert "disk is nearly full" in played.session.screen.notices[-1]["text"]
         played.ticks(5)  # and it goes on
     assert len(lines(tmp_path, "dig_dirt-0000")) >= 10
+
+
+def test_a_disk_that_fills_up_ends_the_film_before_it_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = type("Usage", (), {"free": 10})()
+    monkeypatch.setattr(recorder.shutil, "disk_usage", lambda path: full)
+    session = session_of(tmp_path, film=True)
+    session.run(ticks=60)
+    assert ["the film was ended" in notice["text"] for notice in session.screen.notices] == [True]
+    assert probe(tmp_path / "session" / "film-001.mp4").frames == 20
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_log_that_a_full_disk_cuts_off_leaves_no_game_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_log = Screen.open_log
+    monkeypatch.setattr(Screen, "open_log", lambda screen, path: open_log(screen, Path("/dev/full")))
+    game = FakeEnv()
+    session = session_of(tmp_path, lambda: game)
+    session.post({"do": "record"})
+    assert len(session.run(ticks=20)) == 1
+    assert game.closed
 
 
 def test_a_disk_that_is_full_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

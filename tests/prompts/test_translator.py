@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+import socket
 import sys
+import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -89,6 +91,27 @@ def test_a_server_translates(server: tuple[str, list[dict[str, str]]], monkeypat
 
 
 @pytest.mark.parametrize(
+    "answer", [b"SSH-2.0-OpenSSH_9\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"]
+)
+def test_a_server_of_another_kind_is_named(monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
+    """Its port is another program's, or a proxy breaks off."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def once() -> None:
+            there, _ = server.accept()
+            with there:
+                there.recv(10_000)
+                there.sendall(answer)
+
+        thread = threading.Thread(target=once)
+        thread.start()
+        monkeypatch.setenv("STEVE1_TRANSLATOR", f"http://127.0.0.1:{server.getsockname()[1]}/")
+        with pytest.raises(UserError, match="did not answer"):
+            translate("踢踏量子", {})
+        thread.join()
+
+
+@pytest.mark.parametrize(
     ("command", "words"),
     [
         ("/no/such/program", "could not be run"),
@@ -97,6 +120,8 @@ def test_a_server_translates(server: tuple[str, list[dict[str, str]]], monkeypat
         (f"{shlex.quote(sys.executable)} -c 'print(chr(0x6811))'", "gave no English"),
         ("'unclosed", "could not be run"),
         ("http://127.0.0.1:1/", "did not answer"),
+        ("http://localhost:port/", "did not answer"),
+        ("http://[::1/", "did not answer"),
     ],
 )
 def test_a_translator_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, command: str, words: str) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from steve1 import actions
+from steve1.data.media.video import VideoWriter
 from steve1.envs.interface import GameDied
 
 
@@ -115,6 +117,32 @@ def goal(choice: int) -> np.ndarray[Any, Any]:
 def fake_starts(env: str, biome: str, split: str) -> list[dict[str, Any]]:
     """Three start states."""
     return [{"id": f"{biome}-{n}", "x": 100.0 * n, "y": 10.0, "z": 5.0, "yaw": 30.0 * n} for n in range(3)]
+
+
+def interrupt_at_frame(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Ctrl-C while the encoder is at this frame of a video: Python notices it before anybody has what the encoder gives back."""
+
+    class Interrupted:
+        def __init__(self, stream: Any) -> None:
+            self._stream, self._frames = stream, 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._stream, name)
+
+        def encode(self, frame: Any) -> Any:
+            packets = self._stream.encode(frame)
+            self._frames += 1
+            if self._frames == number:
+                os.kill(os.getpid(), signal.SIGINT)
+            return packets
+
+    def entered(writer: VideoWriter) -> VideoWriter:
+        enter(writer)
+        writer._stream = Interrupted(writer._stream)  # type: ignore[assignment]
+        return writer
+
+    enter = VideoWriter.__enter__
+    monkeypatch.setattr(VideoWriter, "__enter__", entered)
 
 
 class OpenFake:

@@ -17,7 +17,7 @@ from steve1.commands.data import record as command
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.data.episodes.episode import Episode, find_episodes
-from steve1.data.media.video import probe, read_frames
+from steve1.data.media.video import frame_times, probe, read_frames
 from steve1.data.recordings.contractor import ContractorRecording
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
@@ -27,6 +27,7 @@ from steve1.envs.interface import GameDied
 from steve1.evaluation.tasks.suite import load_suite
 from steve1.rollout.players import behaviour, make_player
 from steve1.rollout.record import FORMAT, TickWriter, demonstration, is_recorded, record, whole_pixels
+from tests.rollout.fakes import interrupt_at_frame
 from tests.rollout.players.test_players import Plain
 
 SUITE = load_suite("luanti")
@@ -202,6 +203,17 @@ def test_a_dying_game_leaves_nothing_half_written(tmp_path: Path) -> None:
             seed=seed,
         )  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_waits_until_a_tick_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame that the encoder gives back meanwhile would be missing, and those after it stand beside the wrong actions."""
+    interrupt_at_frame(monkeypatch, 80)
+    more: dict[str, Any] = {"behaviour": "mine", "reset_options": {}, "judge": lambda trace: (True, 0.0)}
+    with pytest.raises(KeyboardInterrupt):
+        record(PlainGame(), Digger(), 200, tmp_path / "mine-0000", **more, keep_cut_off=True)  # type: ignore[arg-type]
+    lines = (tmp_path / "mine-0000.jsonl").read_text().splitlines()
+    assert probe(tmp_path / "mine-0000.mp4").frames == len(lines) == 80
+    assert np.diff(frame_times(tmp_path / "mine-0000.mp4")[1]) == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt(), GameDied("The game does not run any more.")])

@@ -110,8 +110,8 @@ def _height_on_blocks(trace: Trace, names: list[str]) -> Series:
     """
     placed, y = trace.count("placed", names), trace.positions[:, 1]
     gain = np.zeros(len(y))
-    # Only states from the first placed block on can have risen on one.
-    for now in np.flatnonzero(placed > placed[0]):
+    # Only states from the first placed block on can have risen on one. Live sessions judge twice a second, so the rest is left out.
+    for now in np.flatnonzero((placed > placed[0]) & (y > y[0])):
         before = slice(0, now)
         near = _flat_distance(trace.positions[before], trace.positions[now]) <= _SAME_COLUMN_NODES
         # Half a node more than the blocks: a block's top is a whole node up, and the state may lag by a fraction.

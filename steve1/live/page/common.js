@@ -33,7 +33,12 @@ function belongsToFocus(code) {  // Space presses a button, and arrows move a sl
   const focus = document.activeElement;
   return focus && (code === "Space" ? focus.matches("button") : code.startsWith("Arrow") && focus.matches("input[type=range]"));
 }
-addEventListener("click", event => { if (event.detail) event.target.closest("button")?.blur(); });  // one clicked by the mouse leaves Space to the page
+// What the mouse has used leaves the keys to the page: Space of a button, the arrows of a slider, all of a list.
+let byMouse = false;
+addEventListener("pointerdown", () => { byMouse = true; }, true);
+addEventListener("keydown", () => { byMouse = false; }, true);
+addEventListener("click", event => { if (event.detail) event.target.closest("button, input[type=range]")?.blur(); });
+addEventListener("change", event => { if (byMouse && event.target.matches("input[type=range], select")) event.target.blur(); });
 function note(text, name = "", milliseconds = 9000) {
   const told = make("p", text, name);
   at("notices").append(told);

@@ -123,8 +123,7 @@ const text = (id, what) => { if (at(id).textContent !== what) at(id).textContent
 function framed(header) {
   tick = header.tick;
   text("clock", clock(tick));
-  at("rec").hidden = header.recorded === null;
-  if (header.recorded !== null) text("rec", clock(header.recorded));
+  text("rec", clock(header.recorded ?? 0));
   for (const [, name] of CAPS) {
     at(`cap-${name}`).classList.toggle("on", header.pressed.includes(name));
     at(`cap-${name}`).classList.toggle("wish", Boolean(header.proposal && header.proposal.includes(name)));
@@ -152,6 +151,8 @@ function shown() {
   document.title = `${state.title} · STEVE-1`;
   at("who").className = `pill ${state.who}`;
   text("who", state.policy ? words[state.who] : words.alone);
+  at("rec").hidden = !state.recording;  // also while paused, when no frame comes
+  if (!state.recording) text("rec", clock(0));
   label("take", person_ ? words.handBack : words.takeOver, "F4", mine && state.policy);
   label("record", state.recording ? words.stop : words.record, "F2", mine);
   at("record").classList.toggle("on", state.recording);
@@ -308,9 +309,10 @@ screen_.addEventListener("wheel", event => {
 const typing = () => document.activeElement && (document.activeElement.matches("input:not([type=range]), select") || at("keys-help").open);
 const clickOf = { F2: "record", F3: "redo", F4: "take", F7: "discard", F8: "pause", F9: "step" };
 addEventListener("keydown", event => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;  // Alt+F4 is no F4
   if (event.code === "F1") { event.preventDefault(); help(); return; }
   if (clickOf[event.code]) { event.preventDefault(); if (!event.repeat && !at(clickOf[event.code]).disabled) at(clickOf[event.code]).click(); return; }
-  if (typing() || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (typing()) return;
   if (acts() && PLAY_KEYS.has(event.code) && !belongsToFocus(event.code)) {
     event.preventDefault();
     if (!event.repeat) press(event.code);
@@ -336,7 +338,7 @@ at("take").onclick = () => { const mine = state.who === "person"; send(mine ? "h
 at("record").onclick = () => send(state.recording ? "stop" : "record");
 at("pause").onclick = () => send(state.paused ? "resume" : "pause");
 for (const [id, what] of [["redo", "redo"], ["discard", "discard"], ["step", "step"], ["world", "reset_world"], ["forget", "reset_agent"], ["film", "film"], ["control", "control"]]) at(id).onclick = () => send(what);
-at("finish").onclick = () => { if (confirm(words.sureFinish) && linked()) { over = true; send("finish"); } };
+at("finish").onclick = () => { release(); if (confirm(words.sureFinish) && linked()) { over = true; send("finish"); } };
 at("speed").onchange = () => send("speed", { value: Number(at("speed").value) });
 for (const id of ["guidance", "temperature"]) at(id).oninput = () => { at(`${id}-row`).querySelector("output").textContent = Number(at(id).value).toFixed(at(id).step < 0.1 ? 2 : 1); send(id, { value: Number(at(id).value) }); };
 at("sensitivity").oninput = () => { at("sensitivity").nextElementSibling.textContent = Number(at("sensitivity").value).toFixed(1); };

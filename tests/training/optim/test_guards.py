@@ -123,7 +123,9 @@ def test_a_gpu_is_asked_for_skipped_steps_only_where_the_host_waits_anyway(
         Trainer._watch_for_skipped_steps(trainer, position, Counting())  # type: ignore[arg-type]
     assert found == asked
     found.clear()
-    position = TrainState(step=3)  # Ctrl-C between two console lines: the resume point counts what was skipped since the last
+    position = TrainState(
+        step=3
+    )  # Ctrl-C between two console lines: the resume point counts what was skipped since the last
     Trainer._watch_for_skipped_steps(trainer, position, Counting(), saving=True)  # type: ignore[arg-type]
     assert found == [3]
 
