@@ -14,6 +14,6 @@ cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd
 
 EPISODES="${EPISODES:-20}"   # per weights file and task
 WORKERS="${WORKERS:-2}"      # processes, each with its own game and weights; 1 if memory is short (Minecraft takes about 4 GB)
-SEED="${SEED:-0}"            # seed for start states, games and agents
+SEED="${SEED:-0}"            # seed for games and agents; in Luanti the places are the same with every seed
 
 exec "$PYTHON" -m steve1 evaluate --episodes "$EPISODES" --workers "$WORKERS" --seed "$SEED" "$@"

@@ -88,7 +88,9 @@ def prompt_matrix(
     plan = make_plan(settings, "prompt_matrices")
     if len(plan.policies) != 1 or not plan.policies[0].needs_goal:
         raise UserError("A prompt matrix is of one weights file.", got=", ".join(settings.weights))
-    rows = [*with_prompts(plan.rows, extra_prompts), Row(NO_GOAL, NO_GOAL)]
+    no_goal = Row(NO_GOAL, NO_GOAL)
+    rows = with_prompts([*plan.rows, no_goal], extra_prompts)
+    rows = [*(row for row in rows if row != no_goal), no_goal]
     policies = [*plan.policies, *([PolicySpec("random", "random")] if random_row else [])]
     plan = dataclasses.replace(plan, rows=rows, policies=policies, crossed=True)
     lines = play_plan(plan, inputs)

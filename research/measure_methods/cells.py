@@ -20,7 +20,7 @@ from scipy.special import ndtr, stdtrit
 
 from steve1.core.errors import UserError
 from steve1.core.paths import display
-from steve1.evaluation.statistics.tests import paired_test
+from steve1.evaluation.statistics.tests import enough, paired_test
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,8 +132,9 @@ def change(cells: Sequence[Cell], draws: int = 10_000) -> Estimate | None:
 
     Seeds and start places are drawn with replacement: episodes of one seed share their weights, and those of one number share their place.
     Skills and tasks are the ones that were chosen, so they are not drawn. Percentiles are moved outwards for the few seeds (or, of one seed,
-    places), as Student's t is wider than the normal distribution. With one seed the interval says nothing about other seeds. Where all episodes
-    changed alike, the interval is that of the exact paired test with one pair for each place.
+    places), as Student's t is wider than the normal distribution. With one seed the interval says nothing about other seeds, and of so few places
+    that all change in one direction by chance it is -1 to 1. Where all episodes changed alike, the interval is that of the exact paired test with
+    one pair for each place.
     """
     if not cells:
         return None
@@ -151,7 +152,7 @@ def change(cells: Sequence[Cell], draws: int = 10_000) -> Estimate | None:
     means = sums / counts
     clusters = len(seeds) if len(seeds) > 1 else places
     tail = float(ndtr(np.sqrt(clusters / max(clusters - 1, 1)) * stdtrit(max(clusters - 1, 1), 0.025)))
-    low, high = np.quantile(means, [tail, 1 - tail])
+    low, high = np.quantile(means, [tail, 1 - tail]) if len(seeds) > 1 or enough(places) else (-1.0, 1.0)
     found = table[np.isfinite(table)]
     if np.ptp(found) == 0:  # all draws are alike, which is no certainty
         test = paired_test(places, places * int(found[0] > 0), places * int(found[0] < 0))

@@ -197,9 +197,15 @@ def advice(points: Sequence[Point]) -> str:
 def against_placebo(cells: Sequence[Cell]) -> str:
     """Each method of reinforcement learning against the one whose rewards were permuted, on the same places; "" where that is not measured."""
     first = [cell for cell in cells if cell.seed == 0 and cell.role == "new"]
-    placebo = {cell.skill: cell for cell in first if cell.method == "placebo"}
+    placebo = {cell.skill: cell.tuned for cell in first if cell.method == "placebo"}
+
+    def against(cell: Cell) -> Cell:
+        """The cell on the places that both have played."""
+        base = placebo[cell.skill][: len(cell.tuned)]
+        return dataclasses.replace(cell, base=base, tuned=cell.tuned[: len(base)])
+
     said = [
-        f"{heading(RECIPES[cell.method].words)} {_pairs(dataclasses.replace(cell, base=placebo[cell.skill].tuned))}"
+        f"{heading(RECIPES[cell.method].words)} {_pairs(against(cell))}"
         for cell in first
         if RECIPES[cell.method].rl is not None and cell.method != "placebo" and cell.skill in placebo
     ]

@@ -34,20 +34,22 @@ class Entry:
         minecraft: whether weights that were made for Minecraft play in it.
         starts: where episodes begin: at kept start states of its fixed map, or in a world made from the seed or by a "task".
         hotbar: how many slots the hotbar has.
+        episode_s: seconds that an episode may take at the least, where each may start the game: its start, its reset and some minutes of play.
     """
 
     module: str
     minecraft: bool
     starts: Literal["kept", "seed", "task"] = "seed"
     hotbar: int = 9
+    episode_s: float = 0.0
 
 
 GAMES: dict[str, Entry] = {
     "luanti": Entry("steve1.envs.luanti.backend", minecraft=False, starts="kept", hotbar=8),
     "mcio": Entry("steve1.envs.minecraft.mcio.backend", minecraft=True),
-    "minerl": Entry("steve1.envs.minecraft.minerl.backend", minecraft=True),
-    "minedojo": Entry("steve1.envs.minecraft.minedojo.backend", minecraft=True, starts="task"),
-    "minestudio": Entry("steve1.envs.minecraft.minestudio.backend", minecraft=True),
+    "minerl": Entry("steve1.envs.minecraft.minerl.backend", minecraft=True, episode_s=1800.0),
+    "minedojo": Entry("steve1.envs.minecraft.minedojo.backend", minecraft=True, starts="task", episode_s=3600.0),
+    "minestudio": Entry("steve1.envs.minecraft.minestudio.backend", minecraft=True, episode_s=3000.0),
 }
 ENVIRONMENTS = tuple(GAMES)
 MINECRAFTS = tuple(name for name, entry in GAMES.items() if entry.minecraft)

@@ -84,7 +84,7 @@ class PolicyCast:
         entries: prompts or names of tasks, with =COUNT where wanted.
 
     Raises:
-        UserError: no prompt, a missing file, or files that do not belong together.
+        UserError: no prompt, two that would be recorded under one name, a missing file, or files that do not belong together.
     """
 
     def __init__(
@@ -101,9 +101,11 @@ class PolicyCast:
         self._prompts: dict[str, str] = {}
         for prompt, count in map(counted, entries):
             task = suite.by_prompt(prompt) or suite.tasks.get(prompt)
-            name = task.name if task else slug(prompt)
+            name, words = (task.name, task.prompts["en"]) if task else (slug(prompt), prompt)
+            if self._prompts.setdefault(name, words) != words:
+                got, todo = f"{self._prompts[name]}; {words}", "word one of them differently"
+                raise UserError("Two prompts have the same name on disk.", got=got, todo=todo)
             self.counts[name], self._tasks[name] = count, task
-            self._prompts[name] = task.prompts["en"] if task else prompt
         encoder = GoalEncoder(self._spec.metadata, device=device, translations=suite.translations)
         goals = encoder.encode(list(self._prompts.values()))
         self._goals = {name: goals[prompt] for name, prompt in self._prompts.items()}

@@ -88,8 +88,10 @@ class CheckpointRollouts:
     def close(self) -> None:
         """End a rollout that is still playing, with its game."""
         child, self._child = self._child, None
-        if child is not None and child.poll() is None:
-            end(child, patience_s=20)
+        if child is not None:
+            if child.poll() is None:
+                end(child, patience_s=20)
+            self._remove_copy()
 
     def _start(self, step: int, weights: Path) -> None:
         self._step = step

@@ -20,7 +20,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, atomic_path, write_json
 from steve1.core.messages import heading, translated
 from steve1.core.paths import resolve
-from steve1.evaluation.policies import split_scale
+from steve1.evaluation.policies import parse_policies, split_scale
 from steve1.evaluation.runner.episodes import EpisodeInputs
 from steve1.evaluation.runner.plan import make_plan
 from steve1.evaluation.runner.run import play_plan
@@ -96,12 +96,15 @@ def sweep_guidance(
     if any(not np.isfinite(scale) or scale < 0 for scale in scales):
         raise UserError("A guidance scale is a number of at least 0.", got=", ".join(f"{scale:g}" for scale in scales))
     weights = settings.weights[0]
-    current = settings.cond_scale if settings.cond_scale is not None else read_checkpoint_metadata(weights).cond_scale
+    (spec,) = parse_policies(settings.weights, **settings.metadata_overrides())
+    current = spec.metadata.cond_scale
     wanted = sorted({*map(float, scales), float(current)})
     if len(wanted) < 2:
         raise UserError("A sweep needs at least two scales.", got=", ".join(f"{scale:g}" for scale in wanted))
     specs = tuple(f"{weights}@{scale!r}" for scale in wanted)
-    settings = dataclasses.replace(settings, weights=specs, cond_scale=None, similarity=0)
+    # One folder, whichever scales: what one sweep has played counts for the next.
+    name = settings.name or spec.name
+    settings = dataclasses.replace(settings, weights=specs, cond_scale=None, similarity=0, name=name)
     plan = make_plan(settings, "guidance_sweeps")
     lines = play_plan(plan, inputs)
     names = dict(zip(wanted, (spec.name for spec in plan.policies)))

@@ -82,7 +82,7 @@ class PlaySettings(PolicySettings):
     }
 
     seed: int = 0
-    """Seed for start states, games and agents; a prompt has the same goal with every seed."""
+    """Seed for games, agents and the worlds of Minecraft. In Luanti episodes begin at the same places with every seed; a prompt has the same goal with every seed."""
     episodes: int = 20
     """Episodes per weights file and task, on the same seeds and start states for all."""
     name: str = ""
@@ -102,9 +102,9 @@ class PlaySettings(PolicySettings):
     suite: str = ""
     """Task suite: a name or a YAML file; default: the game's own."""
     timeout_s: float = 900.0
-    """Seconds an episode may take before its worker is replaced."""
+    """Seconds an episode may take before its worker is replaced; in minerl at least 1800, in minestudio 3000, in minedojo 3600, since an episode may start the game."""
     max_restarts: int = 5
-    """Stop after this many worker crashes or hangs."""
+    """Stop after this many crashes or hangs of workers, or crashes of one worker's game."""
 
 
 def _shared_fields(settings: PlaySettings, kind: type[EpisodeExecutor | EvaluationSettings]) -> dict[str, Any]:

@@ -66,8 +66,9 @@ class FolderPlace(Place):
     def listing(self) -> dict[str, str]:
         if not self.path.is_dir():
             raise Missing("This folder does not exist.", where=self.path)
-        files = [file for file in self.path.rglob("*") if file.is_file() and not file.name.startswith(".")]
-        return {file.relative_to(self.path).as_posix(): f"sha256:{sha256_file(file)}" for file in files}
+        files = {file.relative_to(self.path): file for file in self.path.rglob("*") if file.is_file()}
+        shown = {name: file for name, file in files.items() if not any(part.startswith(".") for part in name.parts)}
+        return {name.as_posix(): f"sha256:{sha256_file(file)}" for name, file in shown.items()}
 
     def fetch(self, path: str, target: Path, sha256: str = "") -> None:
         download(str(self.path / path), target, sha256=sha256)

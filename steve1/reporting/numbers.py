@@ -17,11 +17,12 @@ def percent(share: float, decimals: int | None = None, *, sign: bool = False) ->
 
 
 def short(value: float) -> str:
-    """A number as short as its size allows: 12k, 0.35, 1.0e-05."""
+    """A number as short as its size allows: 12k, 20M, 0.35, 1.0e-05."""
     if value == 0:
         return "0"
-    if abs(value) >= 10_000:
-        return f"{value / 1000:.4g}k"
+    # From where four digits would be rounded to five.
+    if abs(value) >= 9_999.5:
+        return f"{value / 1e6:.4g}M" if abs(value) >= 9_999_500 else f"{value / 1000:.4g}k"
     return f"{value:.1e}" if abs(value) < 1e-3 else f"{value:.4g}"
 
 

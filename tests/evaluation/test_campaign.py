@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import inspect
 import json
 import re
 import time
@@ -16,12 +17,14 @@ import pytest
 from research.matrix import prompt_matrix, with_prompts
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
+from steve1.evaluation.casts import PolicyCast
 from steve1.evaluation.compare import compare
 from steve1.evaluation.pipeline import Report, evaluate
 from steve1.evaluation.policies import NO_GOAL, parse_policies
 from steve1.evaluation.runner.known import read_lines
 from steve1.evaluation.runner.log import EpisodeLog
 from steve1.evaluation.runner.plan import Row, make_jobs, make_plan
+from steve1.evaluation.settings import PlaySettings
 from steve1.goals import GoalEncoder
 from tests import forks
 from tests.evaluation.worlds import GOALS, floors_played, injected, settings
@@ -149,6 +152,7 @@ def test_weights_with_one_name_on_disk_are_not_taken_for_one_another(world: Path
 def test_a_film_is_of_the_weights_that_it_is_shown_for(world: Path) -> None:
     """Names that begin alike, and one with a sign that ends an address."""
     long = "weights_of_a_run_with_a_rather_long_name_"
+    (world / "suite.yaml").write_text((world / "suite.yaml").read_text().replace("  swim:", '  "swim#2":'))
     names = [f"{long}{ending}" for ending in "bcd"] + ["dig#2"]
     for name in names:
         (world / f"{name}.weights").write_bytes(name.encode())
@@ -156,7 +160,7 @@ def test_a_film_is_of_the_weights_that_it_is_shown_for(world: Path) -> None:
     seen: list[str] = []
     for others in ((names[0], names[1]), (names[0], names[2]), (names[3],)):
         files = tuple(str(world / f"{name}.weights") for name in ("base", *others))
-        chosen = dataclasses.replace(settings(world, tasks=("swim",), episodes=1, videos=1), weights=files)
+        chosen = dataclasses.replace(settings(world, tasks=("swim#2",), episodes=1, videos=1), weights=files)
         report = evaluate(chosen, injected(("base", *names)))
         found = re.findall(r'src="(videos/[^"]+)"', report.paths["html"].read_text())
         assert found
@@ -242,6 +246,16 @@ def test_old_skills_that_the_same_weights_have_played_are_taken_from_there(world
         evaluate(settings(world, "base", "tuned", folder=str(world / "torn"), known_results=known, **how), injected())
 
 
+def test_a_sequential_evaluation_takes_earlier_results_after_every_look(world: Path) -> None:
+    how: dict[str, Any] = {"similarity": 0, "tasks": ("swim",)}
+    evaluate(settings(world, "base", folder=str(world / "before"), episodes=12, **how), injected())
+    how |= {"stopping": "sequential", "max_episodes": 12, "known_results": str(world / "before")}
+    report = evaluate(settings(world, "base", "tuned", **how), injected())
+    taken = {line["number"] for line in report.lines if line["contestant"] == "base" and "known" in line}
+    assert taken == {line["number"] for line in report.lines}
+    assert len(taken) > 4, "there was a second look"
+
+
 def test_what_was_played_with_goals_of_demonstrations_is_played_anew(world: Path) -> None:
     """Which demonstrations they were of is not known there: another run may have been shown others."""
     who = ("base", "base+text", "base+shown")
@@ -271,9 +285,11 @@ def test_a_torn_last_line_is_played_again_and_a_damaged_one_is_named(tmp_path: P
 
 def test_the_matrix_shows_what_each_prompt_does(world: Path) -> None:
     found, _, paths = prompt_matrix(
-        settings(world, "tuned"), ("go up",), inputs=injected(goals={"tuned": {**GOALS, "go up": goal(1)}})
+        settings(world, "tuned"),
+        ("go up", "no goal"),
+        inputs=injected(goals={"tuned": {**GOALS, "go up": goal(1), "no goal": goal(1)}}),
     )
-    assert found["rows"] == ["dig_dirt", "look_at_sky", "swim", "go-up", NO_GOAL, "(random actions)"]
+    assert found["rows"] == ["dig_dirt", "look_at_sky", "swim", "go-up", "no-goal-2", NO_GOAL, "(random actions)"]
     wins = {row: {task: cell["successes"] for task, cell in found["cells"][row].items()} for row in found["rows"]}
     assert wins["dig_dirt"] == {"dig_dirt": 4, "look_at_sky": 0, "swim": 0}
     assert wins["go-up"] == {"dig_dirt": 0, "look_at_sky": 4, "swim": 0}
@@ -316,6 +332,39 @@ def test_jobs_are_plain_and_early_episodes_come_first(world: Path) -> None:
     assert all(bool(job.video) == (job.number == 0) for job in jobs)
     with pytest.raises(UserError, match="at least one episode"):
         make_jobs(make_plan(settings(world, "base", episodes=0)), fake_starts)
+
+
+def test_a_prompt_of_ones_own_goes_with_a_task_by_any_of_its_names(world: Path) -> None:
+    chosen = settings(world, "base", tasks=("Dig Dirt",), prompts={"Dig Dirt": "dig a hole"})
+    assert [(row.name, row.prompt) for row in make_plan(chosen).rows] == [("dig_dirt", "dig a hole")]
+    with pytest.raises(UserError, match="There is no task"):
+        make_plan(settings(world, "base", prompts={"dance": "dance"}))
+
+
+def test_another_seed_is_other_random_numbers_at_the_same_places(world: Path) -> None:
+    """As the help of --seed says: an evaluation with another seed is no evaluation at other places."""
+    one, other = (make_jobs(make_plan(settings(world, "base", seed=seed)), fake_starts) for seed in (0, 1))
+    assert [job.start for job in one] == [job.start for job in other]
+    assert not {job.seed for job in one} & {job.seed for job in other}
+    assert "same places with every seed" in inspect.getsource(PlaySettings)
+
+
+def test_tasks_with_one_name_on_disk_are_named(world: Path) -> None:
+    """Episodes lie under names in small letters, so those of "Swim" would be taken for those of "swim"."""
+    tasks = (world / "suite.yaml").read_text()
+    (world / "suite.yaml").write_text(tasks.replace("  look_at_sky:", "  Dig_dirt:"))
+    with pytest.raises(UserError, match="Two tasks have the same name") as fault:
+        make_jobs(make_plan(settings(world, "base")), fake_starts)
+    assert fault.value.got == "dig_dirt, Dig_dirt"
+    assert make_jobs(make_plan(settings(world, "base", tasks=("swim",))), fake_starts)
+
+
+@pytest.mark.parametrize("prompts", [("go up", "go up!"), ("explore", "Explore!")])
+def test_prompts_that_would_be_recorded_under_one_name_are_refused(world: Path, prompts: tuple[str, ...]) -> None:
+    """Before, the second replaced the first."""
+    with pytest.raises(UserError, match="Two prompts have the same name") as fault:
+        PolicyCast(str(world / "tuned.weights"), prompts, env="luanti", seed=0, split="demo", games=1)
+    assert fault.value.got == "; ".join(prompts)
 
 
 def test_policies_are_checked_before_anything_is_loaded(world: Path) -> None:

@@ -163,6 +163,13 @@ def test_failures_are_ranked_and_filmed_on_request(world: Path) -> None:
     assert len(again.lines) == len(first.lines), "episodes played again count nowhere"
 
 
+def test_the_advice_of_filming_more_failures_films_more(world: Path) -> None:
+    report = evaluate(settings(world, "tuned", "base", episodes=3, similarity=0, record_failures=6), injected())
+    assert [bool(entry["video"]) for entry in report.summary["failures"]] == [True] * 6 + [False] * 3
+    assert "3 more failures were not filmed" in (page := report.paths["md"].read_text())
+    assert "--record_failures 9 " in page, "with 6 the same ones would be filmed"
+
+
 def test_camera_movement_is_in_degrees() -> None:
     still, turning = actions.null_action(), actions.null_action()
     turning["camera"] = [0.0, 10.0]

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from steve1.core.paths import ROOT
+from steve1.envs.registry import find_game
+from steve1.evaluation.runner.plan import make_plan
 from steve1.evaluation.tasks.suite import load_suite
 from tests.envs.leftovers import watch
 from tests.envs.minecraft.mcio_home import make_home
+from tests.evaluation.worlds import settings
 
 MINI = ROOT / "data" / "mini" / "mini.weights"
 
@@ -22,6 +25,16 @@ def test_the_minecrafts_share_a_suite() -> None:
         assert suite.env == name
         assert {task.env for task in suite.tasks.values()} == {name}
         assert {"dig_dirt", "chop_tree", "explore"} <= set(suite.tasks)
+
+
+@pytest.mark.parametrize("name", ["minerl", "minedojo", "minestudio"])
+def test_an_episode_may_start_the_game(world: Path, name: str) -> None:
+    """A worker is not replaced while its game still starts within the game's own limits."""
+    (world / "suite.yaml").write_text((world / "suite.yaml").read_text().replace("env: luanti", f"env: {name}"))
+    limits = find_game(name).limits  # type: ignore[attr-defined]
+    plan = make_plan(settings(world, "nothing", env=name))
+    assert plan.settings.executor.timeout_s >= limits.start_s + limits.reset_s
+    assert make_plan(settings(world, "nothing", env=name, timeout_s=5000.0)).settings.timeout_s == 5000
 
 
 @pytest.mark.e2e

@@ -174,6 +174,18 @@ def test_a_sweep_is_played_drawn_and_stored(world: Path, monkeypatch: pytest.Mon
         sweep_guidance(settings(world, "base", "tuned"), (0.0, 1.0))
 
 
+def test_sweeps_of_the_same_weights_share_a_folder(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named after the weights, not after the scales, so that a further scale alone is played."""
+    monkeypatch.chdir(world)
+    settled = settings(world, "base", tasks=("swim",), episodes=1, folder="")
+    inputs = injected(("base@0", "base@2", "base@6"))
+    for scales in ((0.0,), (0.0, 2.0)):
+        paths = sweep_guidance(settled, scales, inputs=inputs)[1]
+        assert paths["json"] == world / "data" / "guidance_sweeps" / "base" / "sweep.json"
+    keys = [json.loads(text)["key"] for text in (paths["json"].parent / "episodes.jsonl").read_text().splitlines()]
+    assert [key.partition("/")[0] for key in keys] == ["base@0", "base@6", "base@2"]
+
+
 def test_a_swept_scale_is_stored_beside_weights_that_were_found_elsewhere(
     world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,17 @@ def test_there_and_back(bundle: Bundle, tmp_path: Path) -> None:
     assert (once_more.sent, len(once_more.there)) == ([], 3)
 
 
+def test_what_other_tools_hide_in_a_folder_is_no_part_of_it(bundle: Bundle, tmp_path: Path) -> None:
+    """A clone of a repository has a folder .git, and one that the hub's own tools downloaded has .cache."""
+    clone = tmp_path / "clone"
+    (clone / ".git" / "refs").mkdir(parents=True)
+    (clone / ".git" / "refs" / "HEAD").write_text("0")
+    assert push(bundle, FolderPlace(clone)).sent
+    (clone / MANIFEST).unlink()
+    assert "README.md" in pull(FolderPlace(clone), tmp_path / "here")[1].sent
+    assert not (tmp_path / "here" / ".git").exists()
+
+
 def test_a_push_that_broke_off_is_known_and_continued(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

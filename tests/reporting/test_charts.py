@@ -23,6 +23,7 @@ def test_ticks_are_round_and_within() -> None:
 
 def test_numbers_as_short_as_they_can_be() -> None:
     assert [short(value) for value in (0, 60_032, 1e-5, 0.35, 2.0)] == ["0", "60.03k", "1.0e-05", "0.35", "2"]
+    assert [short(value) for value in (9_999.6, 999_999, 2e7, -1.2e8)] == ["10k", "1000k", "20M", "-120M"]
 
 
 def test_shares_are_written_as_people_write_them() -> None:

@@ -81,6 +81,8 @@ def test_the_interval_knows_how_many_seeds_there_are() -> None:
     assert kept.mean == 0
     assert (kept.low, kept.high) == pytest.approx((-0.08, 0.08), abs=0.03)
     assert change([]) is None
+    once = change([cell("full", "dig_dirt", "0", "1"), cell("full", "dive", "0", "0", skill="dive")])
+    assert once == Estimate(0.5, -1.0, 1.0, (1, 2, 1)), "one place proves nothing"
 
 
 def test_its_coverage_is_about_what_it_says() -> None:
@@ -295,6 +297,10 @@ def test_methods_that_play_are_trained_by_playing_and_held_against_the_placebo(
     said = write_page(cells, settings)
     assert "Against the placebo, points: PPO +100" in said
     assert "![" not in said
+    longer = dataclasses.replace(cells[0], base="0" * 10, tuned="1" * 6 + "0" * 4)
+    assert "PPO +100" in write_page([longer, cells[1]], settings), "of more episodes, those that both have played"
+    more = dataclasses.replace(cells[1], base="0" * 12, tuned="0" * 12)
+    assert "PPO +60" in write_page([longer, more], settings)
 
 
 def test_success_while_practising_is_kept_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,8 +193,8 @@ def _failures(plan: Plan, summary: Summary) -> list[Html | Table | str]:
         )
         for entry in filmed
     ]
-    count = len(entries) - len(filmed)
-    wanted = min(len(entries), 6)
+    others = [number for number, entry in enumerate(entries, 1) if not entry["video"]]
+    count, wanted = len(others), others[:6][-1] if others else 0
     more = (
         message("failures not filmed" if count > 1 else "failure not filmed", count=count, some=wanted) if count else ""
     )

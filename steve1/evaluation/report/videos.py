@@ -20,7 +20,7 @@ def films(plan: Plan, lines: Lines) -> dict[str, str]:
     for task in sorted(plan.tasks, key=lambda task: task.name not in plan.targets):
         prompt = next((row.prompt for row in plan.rows if row.task == task.name), task.name)
         for number in range(plan.settings.videos):
-            name = f"videos/{task.name}-{number:03d}-{who}.mp4"
+            name = f"videos/{slug(task.name)}-{number:03d}-{who}.mp4"
             if not (plan.folder / name).exists():
                 panels = _panels(plan, lines, task, number)
                 if not panels:

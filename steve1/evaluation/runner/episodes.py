@@ -120,7 +120,7 @@ class EpisodeRunner:
         settings = plan.settings
         own = PolicyCache(device=settings.device, deterministic=settings.deterministic)
         self._cache = RemotePolicyCache(service) if service else own
-        self._game = SupervisedEnv(functools.partial(inputs.open_game, index))
+        self._game = SupervisedEnv(functools.partial(inputs.open_game, index), max_restarts=settings.max_restarts)
 
     def run(self, job: Job) -> dict[str, Any]:
         """Play one job, keep its trace (and video), and return its line for the log."""

@@ -16,6 +16,7 @@ from steve1.core.errors import UserError
 from steve1.core.paths import output_path, slug
 from steve1.core.seeds import integer
 from steve1.envs import start_states
+from steve1.envs.registry import GAMES
 from steve1.evaluation.policies import PolicySpec, choose_env, parse_policies
 from steve1.evaluation.settings import EvaluationSettings, PlaySettings
 from steve1.evaluation.statistics.attribution import variants
@@ -152,6 +153,7 @@ def make_plan(settings: EvaluationSettings, kind: str = "evaluations") -> Plan:
         UserError: missing files, unknown tasks, tasks of another game, no episodes.
     """
     policies, env = find_policies(settings, settings.weights)
+    settings = dataclasses.replace(settings, timeout_s=max(settings.timeout_s, GAMES[env].episode_s))
     suite = load_suite(settings.suite or env)
     if suite.env != env:
         todo = f"pass --env {suite.env}, or another --suite"
@@ -163,6 +165,7 @@ def make_plan(settings: EvaluationSettings, kind: str = "evaluations") -> Plan:
         if settings.language not in task.prompts:
             expected = ", ".join(task.prompts)
             raise UserError(f'{task.name} has no prompt in "{settings.language}".', expected=expected)
+    prompts = {suite.find(task).name: prompt for task, prompt in settings.prompts.items()}
     _ = settings.executor  # raises where the workers' settings contradict one another
     sequential = settings.stopping == "sequential"
     if sequential and settings.episodes >= 1 and sum(spec.needs_goal for spec in policies) < 2:
@@ -176,10 +179,7 @@ def make_plan(settings: EvaluationSettings, kind: str = "evaluations") -> Plan:
         suite=suite,
         tasks=tasks,
         policies=variants(policies) if settings.attribution else policies,
-        rows=[
-            Row(task.name, settings.prompts.get(task.name, task.prompts[settings.language]), task.name)
-            for task in tasks
-        ],
+        rows=[Row(task.name, prompts.get(task.name, task.prompts[settings.language]), task.name) for task in tasks],
         folder=output_path(settings.folder or f"data/{kind}/{slug(name)}"),
         env=env,
         looks=looks(settings.episodes, settings.max_episodes) if sequential else (),
@@ -234,7 +234,12 @@ def make_jobs(
                         video=f"videos/{key}.mp4" if number < settings.videos else "",
                         similarity=number < settings.similarity,
                     )
-                    jobs.setdefault(key, ((order.index(pair) if order else 0, number), job))
+                    if key in jobs:
+                        got, todo = f"{jobs[key][1].row}, {row.name}", "give one of them another name"
+                        raise UserError(
+                            "Two tasks have the same name on disk.", where=plan.suite.path, got=got, todo=todo
+                        )
+                    jobs[key] = (order.index(pair) if order else 0, number), job
     return [job for _, job in sorted(jobs.values(), key=lambda ranked: ranked[0])]
 
 

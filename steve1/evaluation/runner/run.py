@@ -41,12 +41,13 @@ def play_plan(
     wanted = {job.key: job for job in (make_jobs(plan, inputs.starts_of) if jobs is None else jobs)}
     log = EpisodeLog(plan.folder, plan.facts(), {"suite_sha256": plan.suite.earlier_digests()})
     remove_half_written(plan.folder, below=True)
-    for line in known_lines(plan, [job for job in wanted.values() if job.key not in log.lines]):
-        log.add(line)
 
     def missing() -> list[Job]:
         while True:
             found = [job for job in wanted.values() if job.key not in log.lines]
+            for line in known_lines(plan, found):
+                log.add(line)
+            found = [job for job in found if job.key not in log.lines]
             if found or decide is None:
                 return found
             episodes = decide([log.lines[key] for key in wanted])
@@ -68,6 +69,7 @@ def play_plan(
             def more() -> list[Job]:
                 found = missing()
                 bar.total = len(wanted)
+                bar.update(len(wanted) - len(found) - bar.n)  # earlier results
                 return found
 
             try:

@@ -68,5 +68,4 @@ def minedojo_settings(settings: EvaluationSettings, names: Sequence[str], steps:
     path = write_minedojo_suite(names, steps)
     java_for("minedojo")
     print(translated(f"MineDojo's tasks as a suite, for other commands too: --env minedojo --suite {display(path)}"))
-    # Each seed starts a Minecraft: an episode takes minutes, not seconds.
-    return dataclasses.replace(settings, suite=str(path), timeout_s=max(settings.timeout_s, 3600.0))
+    return dataclasses.replace(settings, suite=str(path))

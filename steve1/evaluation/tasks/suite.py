@@ -19,6 +19,7 @@ from typing import Any
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import sha256_file
 from steve1.core.messages import language
+from steve1.core.paths import resolve
 from steve1.core.reading.contents import read_yaml
 from steve1.envs import MINECRAFTS, missing_mods
 from steve1.evaluation.tasks.rules import KINDS, Checks, Condition, Rule, check_values, parse_condition, parse_rule
@@ -175,7 +176,7 @@ class Task:
     def beginning(self) -> tuple[Hashable, ...]:
         """Tasks with the same beginning can all be judged on one episode."""
         scene = tuple(tuple(sorted(node.items())) for node in self.scene)
-        inventory = tuple(sorted(self.inventory.items()))
+        inventory = tuple(self.inventory.items())  # in this order, from the slot in hand
         return (self.env, self.biome, self.split, inventory, self.steps, self.time_of_day, self.starts, scene)
 
 
@@ -185,22 +186,24 @@ class Suite:
 
     Attributes:
         digest: sha256 of what the file says; comments and the order of keys do not count.
+        steps: of every episode, where they are not the tasks' own; 0: these.
     """
 
     env: str
     tasks: dict[str, Task]
     path: Path
     digest: str = ""
+    steps: int = 0
 
     def earlier_digests(self) -> tuple[str, ...]:
-        """What evaluations made by earlier versions call this suite: the sha256 of its file."""
-        return sha256_file(self.path), _EARLIER_FILES.get(self.digest, "")
+        """What evaluations made by earlier versions call this suite: the sha256 of its file, which knows no other steps than the tasks' own."""
+        return () if self.steps else (sha256_file(self.path), _EARLIER_FILES.get(self.digest, ""))
 
     def with_steps(self, steps: int) -> Suite:
         """The suite with episodes of so many steps: another one, as far as its results are concerned; this one where nothing changes."""
         tasks = {name: dataclasses.replace(task, steps=steps) for name, task in self.tasks.items()}
         digest = hashlib.sha256(f"{self.digest}, {steps} steps".encode()).hexdigest()
-        return self if tasks == self.tasks else dataclasses.replace(self, tasks=tasks, digest=digest)
+        return self if tasks == self.tasks else dataclasses.replace(self, tasks=tasks, digest=digest, steps=steps)
 
     def find(self, name: str) -> Task:
         """The task of that name, alias or prompt.
@@ -330,13 +333,13 @@ def _with_english_name(entry: Any) -> Any:
 
 def load_suite(name: str | os.PathLike[str] = "luanti") -> Suite:
     """Read a suite: an environment's name (`tasks/<name>.yaml`; the Minecrafts without one of their own share `minecraft.yaml`)
-    or the path of a YAML file.
+    or the path of a YAML file, which is looked for as every file that is read.
 
     Raises:
         UserError: no such suite, not YAML, or a task that does not say what it must.
     """
     given = Path(name)
-    path = given if given.suffix in (".yaml", ".yml") else FOLDER / f"{name}.yaml"
+    path = resolve(given) if given.suffix in (".yaml", ".yml") else FOLDER / f"{name}.yaml"
     if not path.exists() and str(name) in MINECRAFTS:
         path = FOLDER / "minecraft.yaml"
     if not path.exists():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -116,6 +120,33 @@ def becomes_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ticks: in
     assert np.isnan(goals[:15]).all()
     assert np.isfinite(goals[15:]).all()
     assert episode.frames(0, 2).shape == (2, 128, 128, 3)
+
+
+def test_escape_closes_a_menu_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The menu is closed when the key is let go, which must not leave it pressed for the rest of the recording."""
+    keys = {"KEY_F10": 299, "KEY_ESCAPE": 256, "RELEASE": 0, "PRESS": 1}
+    names = {
+        "glfw": keys,
+        "mcio_ctrl": {"network": SimpleNamespace(ObservationPacket=object), "types": SimpleNamespace()},
+        "mcio_ctrl.envs": {},
+        "mcio_ctrl.envs.env_util": {"DegreesToPixels": SimpleNamespace(DEGREES_PER_PIXEL=0.15), "StatsCache": dict},
+        "mcio_ctrl.envs.minerl_env": {"INPUT_MAP": {}},
+        "mcio_ctrl.gui": {"ImageStreamGui": MagicMock()},
+    }
+    for name, content in names.items():
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(**content))
+    folder = "steve1.envs.minecraft.mcio.adapter_"
+    window = importlib.import_module(folder + "window").Window({"width": 640, "height": 360})
+    for name in ("reading", "window"):
+        del sys.modules[folder + name]
+    window.menu = True
+    window._key(None, keys["KEY_ESCAPE"], 0, keys["PRESS"], 0)
+    assert window.down == {"inventory"}
+    window.menu = False
+    window._key(None, keys["KEY_ESCAPE"], 0, keys["RELEASE"], 0)
+    assert not window.down
+    window._key(None, keys["KEY_ESCAPE"], 0, keys["PRESS"], 0)
+    assert not window.down, "the game's own menu is no part of a recording"
 
 
 def test_bad_requests_are_told_before_anything_opens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -80,6 +80,9 @@ def test_minerl_looks_as_the_policy_was_trained_and_counts_from_the_reset(
         assert -180 <= obs["location_stats"]["yaw"] < 180
         obs, _, _, _, info = env.step(act("use", "inventory", "hotbar.3"))
         assert (info["placed"], obs["is_gui_open"], obs["hotbar"]) == ({"dirt": 1}, True, 2)
+        assert env.step(act("hotbar.5"))[0]["hotbar"] == 2, "in a menu these keys move items"
+        assert env.step(act("inventory", "hotbar.6"))[0]["hotbar"] == 2
+        assert env.step(act("hotbar.7"))[0]["hotbar"] == 6
         assert not terminated
         assert not truncated
         again, info = env.reset(seed=7)

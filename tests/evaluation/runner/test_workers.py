@@ -137,6 +137,18 @@ class SilentGame:
         return env
 
 
+def test_a_game_may_die_as_often_as_asked(world: Path) -> None:
+    """Over a long evaluation games die more often than three times."""
+    deaths: list[int] = []
+    words: dict[str, Any] = {"episodes": 1, "tasks": ("swim",)}
+    game = injected((), open_game=lambda instance: FakeEnv(die_at=(2, 4, 6, 8, 10), deaths=deaths))
+    report = evaluate(settings(world, "nothing", **words), game)
+    assert [line["restarts"] for line in report.lines] == [5]
+    deaths.clear()
+    with pytest.raises(UserError, match="The game died too often"):
+        evaluate(settings(world, "nothing", folder=str(world / "less"), max_restarts=4, **words), game)
+
+
 @pytest.mark.e2e
 def test_a_game_that_never_answers_is_ended_and_named(world: Path) -> None:
     with pytest.raises(UserError, match="died too often") as fault:

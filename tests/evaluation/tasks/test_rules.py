@@ -14,7 +14,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.envs import start_states
 from steve1.evaluation.tasks.rules import KINDS, parse_condition, parse_rule
-from steve1.evaluation.tasks.suite import load_suite
+from steve1.evaluation.tasks.suite import FOLDER, load_suite
 from steve1.rollout.players import BEHAVIOURS
 from steve1.rollout.trace import GONE, Trace, TraceRecorder
 
@@ -488,3 +488,22 @@ def test_a_suite_made_before_is_the_same_suite(tmp_path: Path) -> None:
     assert before.digest == today.digest
     assert before.tasks == today.tasks
     assert before.earlier_digests()[0] == sha256_file(path)
+    assert before.with_steps(1).earlier_digests() == before.earlier_digests(), "nothing has changed"
+    assert not before.with_steps(2).earlier_digests(), "episodes of another length are other results"
+
+
+def test_a_suite_lies_where_the_script_was_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own.yaml").write_text((FOLDER / "luanti.yaml").read_text())
+    monkeypatch.setenv("STEVE1_FROM", str(tmp_path))
+    assert load_suite("own.yaml").tasks == SUITE.tasks
+
+
+def test_what_is_in_hand_is_part_of_the_beginning(tmp_path: Path) -> None:
+    """An inventory is given from the first slot on, so one in another order begins otherwise."""
+    rest = "biome: m, steps: 1, success: {kind: depth, at_least: 1}, measure: {kind: depth}}"
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        f"env: luanti\ntasks:\n  a: {{prompts: {{en: x}}, inventory: {{pickaxe: 1, dirt: 9}}, {rest}\n  b: {{prompts: {{en: y}}, inventory: {{dirt: 9, pickaxe: 1}}, {rest}\n"
+    )
+    tasks = load_suite(path).tasks
+    assert tasks["a"].beginning != tasks["b"].beginning

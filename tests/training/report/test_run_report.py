@@ -261,8 +261,10 @@ def test_one_at_a_time_and_none_is_left_behind(tmp_path: Path) -> None:
     child = rollouts._child
     rollouts.on_checkpoint(20, weights, board)
     assert board.said == ["  rollout @ step 20: left out, that of step 10 is still playing"]
+    assert len(list((tmp_path / "rollouts").glob("*/*.weights"))) == 1
     rollouts.close()
     assert child.poll() is not None
+    assert not list((tmp_path / "rollouts").glob("*/*.weights")), "its copy of the weights neither"
 
 
 def test_a_policy_pursues_what_validation_episodes_reached(

@@ -54,7 +54,7 @@ class MalmoGame(Game):
         self.prepare(settings)
         use_ports(self.instances(), settings)
         self._javas: list[int] = []
-        self._tally, self._slot = Tally(), 0
+        self._tally, self._slot, self._menu = Tally(), 0, False
         self._seed: int | None = None
         try:
             found = metadata.version(self.package) or ""
@@ -86,9 +86,12 @@ class MalmoGame(Game):
         return BIOMES.get(options.get("biome") or self.biome)
 
     def given(self, action: Action, buttons: tuple[str, ...]) -> dict[str, Any]:
-        """The action as the package takes it: these buttons and the camera. Keeps track of the hotbar slot, which the packages do not report."""
+        """The action as the package takes it: these buttons and the camera. Keeps track of the hotbar slot, which the packages do not report.
+
+        In a menu these keys move items, and the slot stays.
+        """
         for slot in range(9):
-            if action.get(f"hotbar.{slot + 1}"):
+            if action.get(f"hotbar.{slot + 1}") and not self._menu:
                 self._slot = slot
         pressed: dict[str, Any] = {name: int(action.get(name, 0)) for name in buttons}
         return {**pressed, "camera": np.asarray(action["camera"], dtype=np.float32)}
@@ -110,11 +113,12 @@ class MalmoGame(Game):
         location = {str(name): number(value) for name, value in place.items()}
         if "yaw" in location:
             location["yaw"] = (location["yaw"] + 180.0) % 360.0 - 180.0
+        self._menu = bool(np.asarray(gui_open).item())
         obs = {
             "pov": np.ascontiguousarray(frame),
             "inventory": counts(inventory),
             "location_stats": location,
-            "is_gui_open": bool(np.asarray(gui_open).item()),
+            "is_gui_open": self._menu,
             "hotbar": self._slot,
         }
         return obs, dict(self._tally.added(counted))

@@ -52,7 +52,8 @@ class Window:
         if key == END_KEY:
             self.done = True
         elif key == glfw.KEY_ESCAPE:  # leaves a menu as its own key does; the game's menu is no part of a recording
-            self._press("inventory" if self.menu else None, action)
+            # When it is let go, the menu is closed already.
+            self._press("inventory" if self.menu or action == glfw.RELEASE else None, action)
         else:
             self._press(NAMES.get((int(types.InputType.KEY), key)), action)
 
