@@ -81,8 +81,8 @@ def arrays_to_joint(buttons: ArrayLike, camera: ArrayLike) -> tuple[NDArray[np.i
             expected=f"buttons (N, {len(BUTTONS)}) and camera (N, 2)",
             got=f"buttons {pressed.shape} and camera {degrees.shape}",
         )
-    if np.isnan(degrees).any():
-        row = int(np.isnan(degrees).any(axis=1).argmax())
+    if not np.isfinite(degrees).all():
+        row = int((~np.isfinite(degrees)).any(axis=1).argmax())
         raise UserError("a camera movement is not a number", where=f"tick {row}", got=str(degrees[row].tolist()))
     bins = to_bins(degrees)
     camera_class = bins[:, 0] * N_BINS + bins[:, 1]

@@ -24,6 +24,7 @@ from steve1.core.paths import ROOT
 from steve1.data.episodes.cut import cut_episode
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.episodes.parts import LABEL_LOGP
+from steve1.data.loading.sampling import is_labelled
 from steve1.data.quality.validate import check_episode
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
@@ -205,8 +206,10 @@ def test_the_same_command_continues(tmp_path: Path, label: Labeller, monkeypatch
     assert once.frames == summary.frames
     other = label(folder, tmp_path / "out", keep_nulls=True)
     assert (other.labelled, len(other.changed)) == (0, 4)
+    (tmp_path / "out" / "a_000000.mp4").write_bytes(b"a film that the user made of this episode")
     anew = label(folder, tmp_path / "out", keep_nulls=True, overwrite=True)
     assert (anew.labelled, anew.changed) == (4, [])
+    assert (tmp_path / "out" / "a_000000.mp4").exists()
 
 
 @pytest.mark.e2e
@@ -336,11 +339,13 @@ def test_recordings_for_other_programs_convert_to_the_same_episodes(tmp_path: Pa
         "a_000000.mp4", "a_000000.jsonl", "a_000000-options.json"
     }  # fmt: skip
     summary = convert_folder(tmp_path / "recordings", tmp_path / "converted", ConvertSettings(keep_nulls=True))
-    assert summary.count("converted") == 1, summary.text
+    assert summary.count("converted") == len(summary.results) == 1, summary.text
     one, other = Episode(tmp_path / "episodes" / "a_000000"), Episode(tmp_path / "converted" / "a_000000")
     for mine, theirs in zip(one.tokens(), other.tokens()):
         np.testing.assert_array_equal(mine, theirs)
     assert np.abs(one.frames(0, 120).astype(int) - other.frames(0, 120)).mean() < 6
+    assert is_labelled(one)
+    assert is_labelled(other)
 
 
 def test_another_field_of_view_corrects_the_camera(tmp_path: Path, label: Labeller) -> None:

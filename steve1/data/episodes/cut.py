@@ -14,7 +14,16 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_dir, read_json, write_json
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.native import EpisodeWriter, NativeFormat
-from steve1.data.episodes.parts import FIRST_GOAL, LABEL_LOGP, METADATA, MINECLIP_VIDEO, PACK, events_of, load_array
+from steve1.data.episodes.parts import (
+    FIRST_GOAL,
+    LABEL_LOGP,
+    METADATA,
+    MINECLIP_VIDEO,
+    PACK,
+    events_of,
+    load_array,
+    prompts_of,
+)
 
 
 def cut_goals(goals: NDArray[np.floating[Any]], start: int, stop: int) -> NDArray[np.floating[Any]]:
@@ -68,13 +77,26 @@ def cut_metadata(metadata: dict[str, Any], name: str, start: int, stop: int, len
     found = {**metadata, "cut": {**cut, "frames": earlier.get("frames", length)}}
     if "events" in metadata:
         found["events"] = [[at - start, event] for at, event in events_of(metadata) if start <= at < stop]
+    if prompts := prompts_of(metadata):
+        begun = {max(0, at - start): prompt for at, prompt in prompts if at < stop}  # the last before the cut holds on
+        found["lerobot"] = metadata["lerobot"] | {"prompts": [list(each) for each in begun.items()]}
     return found
 
 
 def copy_episode(source: Path, target: Path, note: dict[str, Any] | None = None) -> None:
     """Copy a whole episode in its own format, completely or not at all; `note` goes into its metadata."""
     with atomic_dir(target) as folder:
-        shutil.copytree(source, folder, dirs_exist_ok=True)
+        _copy_files(source, folder)
         if note:
             known = read_json(folder / METADATA) if (folder / METADATA).exists() else {}
             write_json(folder / METADATA, {**known, **note})
+
+
+def _copy_files(source: Path, folder: Path) -> None:
+    """Copy what is in a folder. Folders do not get their source's permissions: the copy of a read-only one could not be finished, nor removed."""
+    for item in source.iterdir():
+        if item.is_dir():
+            (folder / item.name).mkdir()
+            _copy_files(item, folder / item.name)
+        else:
+            shutil.copy2(item, folder / item.name)

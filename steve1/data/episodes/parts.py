@@ -48,7 +48,7 @@ def plain_action(action: act.EnvAction, where: str = "") -> act.EnvAction:
     try:
         for name in act.ENV_BUTTONS:
             if name in action:
-                plain[name] = int(action[name])
+                plain[name] = int(int(action[name]) != 0)  # as the joint classes count it
         plain["camera"] = np.asarray(action["camera"], dtype=np.float64).reshape(2).tolist()
     except (KeyError, TypeError, ValueError, OverflowError) as fault:
         raise UserError(
@@ -126,11 +126,16 @@ def origins(metadata: dict[str, Any]) -> Iterator[dict[str, Any]]:
         known = known.get("origin")
 
 
+def options_of(metadata: dict[str, Any]) -> dict[str, Any]:
+    """What stood in the recording's -options.json; {} without one."""
+    options = metadata.get("options")
+    return options if isinstance(options, dict) else {}
+
+
 def game_of(metadata: dict[str, Any]) -> str:
     """The game that an episode says it is of; "" where it does not."""
     for known in origins(metadata):
-        options = known.get("options")
-        named = known.get("env") or (options.get("env") if isinstance(options, dict) else "")
+        named = known.get("env") or options_of(known).get("env")
         if named and isinstance(named, str):
             return named
     return ""
@@ -138,7 +143,16 @@ def game_of(metadata: dict[str, Any]) -> str:
 
 def events_of(metadata: dict[str, Any]) -> list[tuple[int, str]]:
     """The (frame, event) of an episode's metadata, in order; those of another form, as other programs may write them, are left out."""
-    known = metadata.get("events")
+    return _placed(metadata.get("events"))
+
+
+def prompts_of(metadata: dict[str, Any]) -> list[tuple[int, str]]:
+    """The (frame, prompt) of an episode that a LeRobot dataset gave several tasks, in order: each holds from its frame on."""
+    lerobot = metadata.get("lerobot")
+    return _placed(lerobot.get("prompts")) if isinstance(lerobot, dict) else []
+
+
+def _placed(known: Any) -> list[tuple[int, str]]:
     entries = known if isinstance(known, list) else []
     return [(entry[0], entry[1]) for entry in entries if isinstance(entry, list) and [*map(type, entry)] == [int, str]]
 

@@ -26,7 +26,7 @@ from steve1.data.episodes.cut import cut_episode, cut_metadata
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.episodes.formats.replay import is_pack
 from steve1.data.episodes.origin import MADE_FROM, made_from, still_shows
-from steve1.data.episodes.parts import origins
+from steve1.data.episodes.parts import options_of, origins
 from steve1.data.loading.lists import list_line, read_list
 
 SAMPLINGS = "data/samplings"
@@ -97,7 +97,6 @@ def create_sampling(name: str, sources: Sequence[Source], settings: SamplingSett
     if len({source.weight is None for source in sources}) == 2:
         expected = "a weight for each, such as A=0.7 B=0.3"
         raise UserError("Some folders have a share and others have none.", expected=expected)
-    _refuse_hand_edited(name, folder, settings.overwrite)
     cut: list[tuple[list[Path], list[Path]]]
     opened = _Opened()
     if settings.by_time:
@@ -118,6 +117,7 @@ def create_sampling(name: str, sources: Sequence[Source], settings: SamplingSett
         for split, budget in zip(splits, _budgets(splits, settings.train_frames)):
             split.train = split.train[: split.needed(split.train, budget)]
     texts = {part: _list_text(name, part, splits, fixed) for part in ("train", "val")}
+    _refuse_hand_edited(name, folder, texts, settings.overwrite)
     for part, text in texts.items():
         with atomic_file(folder / f"{name}_{part}.txt", "w") as handle:
             handle.write(text)
@@ -149,8 +149,11 @@ def _labels_apart(sources: Sequence[Source], opened: _Opened) -> list[Source]:
 
 
 def is_labelled(episode: Episode) -> bool:
-    """Whether its actions are labels of a video, not what was pressed; also where it went through another program's format."""
-    return any(known.get("source_kind") == "video" for known in origins(episode.metadata))
+    """Whether its actions are labels of a video, not what was pressed; also where it went through another program's format, or a recording."""
+    return any(
+        "video" in (known.get("source_kind"), options_of(known).get("source_kind"))
+        for known in origins(episode.metadata)
+    )
 
 
 @dataclass(frozen=True)
@@ -344,15 +347,16 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _refuse_hand_edited(name: str, folder: Path, overwrite: bool) -> None:
-    """Lists are replaced without asking only if this program wrote them."""
+def _refuse_hand_edited(name: str, folder: Path, texts: dict[str, str], overwrite: bool) -> None:
+    """Lists are replaced without asking only if this program wrote them: those that a run was killed over have these texts already."""
     if overwrite:
         return
     record = folder / f"{name}_metadata.json"
-    known = read_json(record).get("sha256") if record.exists() else None
+    known = read_json(record).get("sha256", {}) if record.exists() else {}
     for part in ("train", "val"):
         path = folder / f"{name}_{part}.txt"
-        if path.exists() and (not isinstance(known, dict) or sha256_file(path) != known.get(part)):
+        ours = (known.get(part), _digest(texts[part])) if isinstance(known, dict) else ()
+        if path.exists() and sha256_file(path) not in ours:
             raise UserError(
                 "This sampling list was written or edited by hand and would be replaced.",
                 where=path,

@@ -6,6 +6,7 @@ Output: a native episode of the longest sound stretch, with index and tokens mad
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,15 +25,18 @@ from steve1.data.episodes.cut import cut_goals, cut_metadata
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.guide import GuideFormat
 from steve1.data.episodes.formats.native import EpisodeWriter
+from steve1.data.episodes.formats.steve1 import named_length
 from steve1.data.episodes.origin import differences, made_from
 from steve1.data.episodes.parts import (
     ACTIONS,
     ACTIONS_PICKLE,
     FIRST_GOAL,
+    LABEL_LOGP,
     METADATA,
     MINECLIP_VIDEO,
     PACK,
     goals_file,
+    load_array,
     load_goals,
     load_mask,
 )
@@ -98,6 +102,8 @@ def _repair_native(repair: Repair, target: Path, drop_goals: bool) -> None:
             # Without an index a lost frame is not counted, so the frames after it cannot be paired with actions.
             parts.sound[int((~parts.sound).argmax()) :] = False
     actions = _actions(parts, repair)
+    if len(actions) != len(parts.sound):
+        parts.sound[_before_lost(actions, parts) :] = False
     start, stop = _sound_stretch(parts.sound, actions, repair)
     metadata = dict(parts.metadata)
     if not metadata:
@@ -118,6 +124,9 @@ def _repair_native(repair: Repair, target: Path, drop_goals: bool) -> None:
         writer.copy(parts.pack, parts.offsets[start : stop + 1], [action or {} for action in actions[start:stop]])
         writer.goals = goals
         writer.imitated = _sound_mask(source, start, stop, repair)
+        with contextlib.suppress(UserError):
+            sure = load_array(source / LABEL_LOGP) if (source / LABEL_LOGP).exists() else None
+            writer.label_logp = None if sure is None or len(sure) < stop else sure[start:stop]
         if video is not None:
             writer.copy_video(video, np.arange(start, stop), whole=stop - start == parts.video_frames)
     repair.frames = stop - start
@@ -131,6 +140,17 @@ def _actions(parts: NativeParts, repair: Repair) -> list[act.EnvAction | None]:
         raise UserError("neither its actions nor their tokens are left")
     repair.done.append("actions rebuilt from their tokens (the camera as coarse as its bins)")
     return list(act.to_env(tokens[:, 0], tokens[:, 1]))
+
+
+def _before_lost(actions: list[act.EnvAction | None], parts: NativeParts) -> int:
+    """How many actions come before a line that is lost, or one too many: those after it belong to other frames, as the tokens tell."""
+    tokens = parts.tokens
+    if tokens is None or tokens.shape != (len(parts.sound), 2):
+        return len(parts.sound)
+    known = [row for row, action in enumerate(actions[: len(tokens)]) if action is not None]
+    wanted = np.stack(act.to_joint([actions[row] or {} for row in known]), axis=1)
+    other = np.flatnonzero((tokens[known] != wanted).any(axis=1))
+    return known[int(other[0])] if len(other) else len(parts.sound)
 
 
 def _sound_stretch(
@@ -177,14 +197,17 @@ def _sound_mask(source: Path, start: int, stop: int, repair: Repair) -> NDArray[
 def _repair_other(repair: Repair, target: Path, drop_goals: bool) -> None:
     """Frames and actions of another format up to the first fault, as a native episode."""
     source = repair.source
-    metadata, goals = {}, None
-    frames, actions = _other_frames(source), _other_actions(source)
+    metadata, goals, length = {}, None, None
+    actions = _other_actions(source)
+    frames = _other_frames(source, len(actions))
     with contextlib.suppress(UserError, OSError):
         known = read_json(source / METADATA)
         metadata = known if isinstance(known, dict) else {}
+    with contextlib.suppress(UserError):
+        length = named_length(source)
     with EpisodeWriter(target, metadata | {"source": display(source)}) as writer:
         with contextlib.suppress(UserError):
-            for frame, action in zip(frames, actions):
+            for frame, action in itertools.islice(zip(frames, actions), length):
                 if action_fault(action):
                     break
                 writer.add(frame, action)
@@ -209,9 +232,12 @@ def _other_actions(source: Path) -> list[Any]:
     return [action for action, _ in read_action_lines(source / ACTIONS)]
 
 
-def _other_frames(source: Path) -> Iterator[NDArray[np.uint8]]:
+def _other_frames(source: Path, n_actions: int) -> Iterator[NDArray[np.uint8]]:
+    """The frames; of pictures that are fewer or more than the actions, those before the first number that is missing."""
     if (source / "frames.mp4").exists():
         return read_frames(source / "frames.mp4")
     if (source / "frames").is_dir():
-        return GuideFormat(source).source_frames()
+        guide = GuideFormat(source)
+        known = guide.n_frames if guide.n_frames == n_actions else guide.before_gap
+        return itertools.islice(guide.source_frames(), known)
     raise UserError("its frames are gone")

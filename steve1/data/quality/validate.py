@@ -217,11 +217,12 @@ def _check_goals(
     return goals
 
 
-def _check_mask(report: EpisodeReport) -> None:
-    """Check the mask of imitated actions, where there is one."""
+def _check_mask(report: EpisodeReport, length: int | None = None) -> None:
+    """Check the mask of imitated actions, where there is one; `length` is where longer parts end, if the episode names it."""
     with report.reading(ACTION_MASK):
         mask = load_mask(report.path)
         if mask is not None:
+            mask = mask[:length]
             report.check_length(ACTION_MASK, "there are not as many rows of the mask as frames", len(mask))
             if not mask.any():
                 report.add(ACTION_MASK, None, "training imitates no frame of this episode", warning=True)
@@ -267,7 +268,7 @@ def _check_other(report: EpisodeReport, episode: EpisodeFormat) -> None:
                 report.add("actions", number, f"this is not an action: {fault_text}")
         report.check_length("actions", "there are not as many actions as frames", len(actions))
     _check_goals(report, episode.metadata, episode.cut)
-    _check_mask(report)
+    _check_mask(report, episode.n_frames if episode.length_named else None)
 
 
 def check_together(dataset: Dataset, reports: list[EpisodeReport]) -> list[Finding]:

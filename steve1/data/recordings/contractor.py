@@ -45,6 +45,8 @@ _RECORDER_HEIGHT = 720
 POLICY, DISTURBANCE = "policy", "disturbance"
 #: as `who` of a tick, imitated as any other word is: who acts when the policy does not
 PERSON, PLAYER = "person", "player"
+#: names of what this project's tools write beside recordings and episodes: no ticks
+_REPORTS = ("convert_report", "label_report", "filter_report")
 #: in the options of a downloaded recording: the recorder's version, which the index's paths name
 VERSION = "recorder_version"
 
@@ -65,7 +67,7 @@ class ContractorRecording(Recording):
             ticks = actions_of(path)
             if path.suffix != ".mp4":
                 video = path.with_name(path.name.removesuffix(".gz").removesuffix(".jsonl") + ".mp4")
-                if video not in files and not path.name.startswith("convert_report"):
+                if video not in files and not path.name.startswith(_REPORTS):
                     lonely.append((path, f"actions without a video: {video.name} is missing"))
             elif ticks in files:
                 version = version_in(path.relative_to(tree.root.parent).parts[:-1])

@@ -21,6 +21,7 @@ from steve1.core.messages import translated
 from steve1.core.paths import display
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.native import EpisodeWriter
+from steve1.data.episodes.parts import prompts_of
 from steve1.data.media.video import FPS
 from steve1.data.recordings.pairing import FPS_TOLERANCE, Pairing
 from steve1.data.recordings.recording import Recording, Ticks
@@ -184,8 +185,13 @@ def _convert(
         if source is not None:
             _keep_goals(source, writer, used, notes)
         writer.metadata |= {"source_frames": used, "null_frames_dropped": used - len(writer), "notes": notes}
-        if events := ticks.events_of(np.flatnonzero(keep[:used])):
+        kept = np.flatnonzero(keep[:used])
+        if events := ticks.events_of(kept):
             writer.metadata["events"] = events
+        if prompts := prompts_of(known):
+            # Of two that begin in frames that were dropped or merged, the later one holds.
+            begun = dict(ticks.places_of(prompts, kept))
+            writer.metadata["lerobot"] = known["lerobot"] | {"prompts": [list(each) for each in begun.items()]}
         result.frames, result.notes = len(writer), notes
 
 

@@ -46,6 +46,8 @@ def find_recordings(folder: str | os.PathLike[str]) -> Found:
             other = first.setdefault(recording.name, recording)
             if other is not recording:
                 why = f"it would become the same episode as {other.video}: rename one of them"
+                if not recording.video.exists():  # an episode of a dataset is no file
+                    why = f"it would become the same episode as {other.video}: convert each dataset into an output folder of its own"
                 lonely.append((recording.video, why))
     if not first and not lonely:
         expected = "recordings (name.mp4 with name.jsonl, or name.mcap with its video), folders with frames/ and actions.jsonl, a LeRobot dataset (meta/info.json) or a MineStudio store (image/ and action/)"

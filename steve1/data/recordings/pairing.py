@@ -27,6 +27,8 @@ _LOST = 100
 _ROUNDING = 0.75
 #: share by which two rates may differ that are one
 _SAME = 0.05
+#: frames by which one counts as shown before its time, which the container rounds
+SHOWN_BEFORE = 0.1
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,7 @@ def pair(recording: Recording, ticks: Ticks, source_fps: float = 0.0) -> Pairing
     places = np.arange(n_ticks) + fit.skipped
     frames = places[places < fit.room]
     if not one_a_frame:
-        # A frame counts as shown a little before its time, which the container rounds.
-        shown = np.searchsorted(timing.seconds, frames / FPS + 0.1 / rate, side="right") - 1
+        shown = np.searchsorted(timing.seconds, frames / FPS + SHOWN_BEFORE / rate, side="right") - 1
         frames = np.maximum(shown, 0)
     if not even:
         pace = _pace(timing)

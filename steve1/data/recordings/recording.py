@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import os
 import shlex
 import stat
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1 import actions as act
+from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.core.frames import AGENT_SIZE
 from steve1.data.episodes.episode import Episode
@@ -118,9 +120,13 @@ class Ticks:
 
     def events_of(self, kept: NDArray[np.int64]) -> list[list[int | str]]:
         """`events` by the frames of an episode with the ticks `kept` (M,); what happened in a tick that was dropped stands at the next."""
+        return [list(each) for each in self.places_of(self.events, kept)]
+
+    def places_of(self, texts: Sequence[tuple[int, str]], kept: NDArray[np.int64]) -> list[tuple[int, str]]:
+        """(recorded tick, text) by the frames of an episode with the ticks `kept` (M,), at the next where a tick was dropped."""
         rows = self.rows[kept]
-        places = np.searchsorted(rows, [tick for tick, _ in self.events])
-        return [[int(frame), event] for frame, (_, event) in zip(places, self.events) if frame < len(rows)]
+        places = np.searchsorted(rows, [tick for tick, _ in texts])
+        return [(int(frame), text) for frame, (_, text) in zip(places, texts) if frame < len(rows)]
 
 
 @dataclass(frozen=True)
@@ -225,7 +231,9 @@ class Recording(abc.ABC):
     @property
     def game(self) -> str:
         """The game that it says it is of, "" if it does not."""
-        named = self.options.get("env")
+        named = None
+        with contextlib.suppress(UserError, OSError):  # conversion names what is damaged
+            named = self.options.get("env")
         return named if isinstance(named, str) else ""
 
     @property

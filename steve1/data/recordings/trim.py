@@ -27,7 +27,7 @@ from steve1.core.paths import resolve
 from steve1.core.reading.contents import read_text
 from steve1.data.media.video import VideoWriter
 from steve1.data.recordings.contractor import ContractorRecording, parsed_ticks, version_in
-from steve1.data.recordings.pairing import Pairing, pair
+from steve1.data.recordings.pairing import SHOWN_BEFORE, Pairing, pair
 from steve1.data.recordings.recording import Recording, Timing
 
 #: first word of a header line
@@ -43,8 +43,13 @@ class Moment:
     seconds: float = 0.0
     frame: int = -1
 
-    def number(self, rate: float, video_fps: float | None = None, timing: Timing | None = None) -> int:
-        """The frame shown then, of frames at `rate` per second, or by their own times; a frame of the video (at `video_fps`) becomes the next one."""
+    def number(self, rate: float, timing: Timing | None = None, video: Timing | None = None) -> int:
+        """The frame shown then, of frames at `rate` per second, or by their own times.
+
+        Args:
+            timing: when the frames are shown.
+            video: when the video's frames are shown, where they are not these; one of them becomes the first that shows it, or the next.
+        """
         if self.frame < 0 and timing is not None and self.seconds < timing.duration - _ROUNDED:
             return max(0, int(np.searchsorted(timing.seconds, self.seconds + _ROUNDED, side="right")) - 1)
         if self.frame < 0 and timing is not None:
@@ -52,7 +57,11 @@ class Moment:
         if self.frame < 0:
             # A frame is shown until the next one begins; the tolerance is for 0.15 s, which is 3 frames less a rounding error.
             return math.floor(self.seconds * rate + 1e-6)
-        return math.ceil(self.frame * rate / (video_fps or rate) - 1e-6)
+        if video is None:
+            return self.frame
+        after = max(0, self.frame - (len(video.seconds) - 1))
+        seconds = float(video.seconds[self.frame - after]) + after / video.rate
+        return max(0, math.ceil((seconds - SHOWN_BEFORE / video.rate) * rate - 1e-6))
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,7 @@ def read_times(path: str | Path) -> list[Clip]:
     for number, text in enumerate(lines, 1):
         separator = next((mark for mark in ",;\t，；" if mark in text), None)
         parts = [part.strip().strip('"') for part in text.strip().split(separator)]
-        if not text.strip() or text.strip().startswith("#") or (not clips and parts[0].lower() in _HEADER):
+        if not text.strip() or text.strip().startswith("#") or (not clips and _is_header(parts)):
             continue
         try:
             clips.append(_clip(parts, f"{source}:{number}"))
@@ -109,6 +118,11 @@ def read_times(path: str | Path) -> list[Clip]:
     if not clips:
         raise UserError("This list of times is empty.", where=source, expected="recording, start, end")
     return clips
+
+
+def _is_header(parts: list[str]) -> bool:
+    """Whether these are the names of columns. A recording may be called "video" too, and has times behind its name."""
+    return parts[0].lower() in _HEADER and not re.search(r"\d", "".join(parts[1:3]))
 
 
 def _clip(parts: list[str], where: str) -> Clip:
@@ -195,15 +209,18 @@ def plan_cuts(recording: ContractorRecording, clips: Sequence[Clip], output_dir:
     ticks = recording.read_ticks()
     pairing, n_ticks = pair(recording, ticks, source_fps), len(ticks.actions)
     fps, video_fps, skipped = pairing.rates.ticks, pairing.rates.video, pairing.skipped
+    times = Timing.even(source_fps, len(recording.timing.seconds)) if source_fps else recording.timing
     # With a tick for each frame, the video's own times say which one a player shows then: it may stall, or run at 20.8 a second.
-    timing = None if source_fps or fps != video_fps else recording.timing
+    timing = None if source_fps or fps != video_fps else times
+    video = None if fps == video_fps else times
     named = version_in([output_dir.name]) == recording.version
     folder = output_dir if named else output_dir / recording.version
     spans = []
     for clip in clips:
-        start = clip.start.number(fps, video_fps, timing) - skipped
+        start = clip.start.number(fps, timing, video) - skipped
         # Up to the end: of the video, where that ends before its ticks.
-        stop = len(pairing.frames) if clip.stop is None else clip.stop.number(fps, video_fps, timing) - skipped
+        to_end = clip.stop is None or (video is not None and clip.stop.frame == len(video.seconds))
+        stop = len(pairing.frames) if clip.stop is None or to_end else clip.stop.number(fps, timing, video) - skipped
         if start < 0:
             got = f"{-start} frames before"
             raise UserError("This clip starts before the recording's first tick.", where=clip.where, got=got)

@@ -25,7 +25,7 @@ class FoundVideos:
 
 
 def find_videos(folder: str | os.PathLike[str]) -> FoundVideos:
-    """Every video below `folder`, or the one video that it is; hidden files and the videos of episodes are not looked at.
+    """Every video below `folder` (linked folders too), or the one video that it is; hidden files and the videos of episodes are not looked at.
 
     A video's name is its path below the folder without the ending, or with it where two videos differ in nothing else. Of two that
     would have the same name even so (a/b.mp4 and a_b.mp4) the second is left out, and so is one whose name no episode can have.
@@ -42,10 +42,14 @@ def find_videos(folder: str | os.PathLike[str]) -> FoundVideos:
         raise UserError("The folder of videos does not exist.", where=root, todo=todo)
     found: list[Path] = []
     left_out: list[tuple[Path, str]] = []
-    for place, folders, names in os.walk(root):
-        if _is_episode(Path(place)):  # its pictures have actions; the output folder may lie inside the input folder
+    seen: set[Path] = set()
+    for place, folders, names in os.walk(root, followlinks=True):
+        own = Path(place).resolve()
+        # No folder is searched twice: a link may lead back. An episode's pictures have actions; the output folder may lie inside the input folder.
+        if own in seen or _is_episode(Path(place)):
             folders.clear()
             continue
+        seen.add(own)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for path in (Path(place, name) for name in sorted(names) if not name.startswith(".")):
             if path.suffix.lower() not in ENDINGS:

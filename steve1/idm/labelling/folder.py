@@ -37,6 +37,7 @@ from steve1.idm.weights import load_idm
 
 RECORDS, PAGE, LINES = ".labelling", "label_report.html", "label_report.jsonl"
 _NOT_OURS = ("calibrate",)  # settings that are in the thresholds
+_ENDS = {"episodes": ("",), "recordings": (".mp4", ".jsonl", "-options.json")}  # of what is made, by form
 _RECORD = re.compile(r".+_\d{6}\.json", re.DOTALL)
 
 
@@ -265,9 +266,10 @@ def _divided_otherwise(output_dir: Path, every: Sequence[Part]) -> list[Path]:
 
 
 def _remove(output_dir: Path, path: Path, record: Record) -> None:
-    """Remove a part's episodes and its record."""
+    """Remove a part's episodes, or recordings, and its record. Files beside an episode that have its name are the user's."""
+    form = str((record.get("made_with") or {}).get("form"))
     for episode in record["episodes"]:
-        for end in ("", ".mp4", ".jsonl", "-options.json"):
+        for end in _ENDS.get(form, [end for ends in _ENDS.values() for end in ends]):
             remove(output_dir / f"{episode['name']}{end}", asked=True)
     remove(path, ours=_RECORD)
 

@@ -434,6 +434,33 @@ def test_a_prompt_that_changes_within_an_episode_is_kept(dataset: Path, tmp_path
     known = Episode(tmp_path / "back" / "episode_000000").metadata
     assert known["captions"] == ["dig dirt", "explore"]
     assert known["lerobot"]["prompts"] == [[0, "dig dirt"], [10, "explore"]]
+    convert_folder(root, tmp_path / "dropped", ConvertSettings(mineclip_frames=False))
+    dropped = tmp_path / "dropped" / "episode_000000"
+    prompts = Episode(dropped).metadata["lerobot"]["prompts"]
+    assert prompts == [[0, "dig dirt"], [9, "explore"]], "the null frame 5 is not there"
+    cut_episode(dropped, tmp_path / "cut", 4, 20)
+    assert Episode(tmp_path / "cut").metadata["lerobot"]["prompts"] == [[0, "dig dirt"], [5, "explore"]]
+    cut_episode(dropped, tmp_path / "end", 20, 39)
+    assert Episode(tmp_path / "end").metadata["lerobot"]["prompts"] == [[0, "explore"]]
+
+
+def test_tasks_that_were_added_since_the_export_are_captions_too(dataset: Path, tmp_path: Path) -> None:
+    root = exported(dataset, tmp_path / "set", "lerobot-v3")
+    path = root / "data" / "chunk-000" / "file-000.parquet"
+    table = pq.read_table(path)
+    tasks = [0] * 10 + [1] * 30 + table["task_index"].to_pylist()[40:]
+    column = pa.array(tasks, pa.int64())
+    pq.write_table(table.set_column(table.column_names.index("task_index"), "task_index", column), path)
+    convert_folder(root, tmp_path / "back", KEEP)
+    assert Episode(tmp_path / "back" / "a").metadata["captions"] == ["dig dirt", "please dig dirt", "explore"]
+
+
+def test_two_datasets_with_the_same_names_are_told_apart_by_their_output_folders(dataset: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        exported(dataset, tmp_path / "sets" / name, "lerobot-v2.1")
+    summary = convert_folder(tmp_path / "sets", tmp_path / "back", KEEP)
+    assert summary.count("converted") == summary.count("refused") == 3
+    assert all("into an output folder of its own" in each.reason for each in summary.results if each.reason)
 
 
 def test_pictures_of_another_size_are_refused_by_name(dataset: Path, tmp_path: Path) -> None:

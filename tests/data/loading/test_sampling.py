@@ -201,6 +201,18 @@ def test_lists_edited_by_hand_are_not_replaced(data: Path, tmp_path: Path) -> No
     assert "# mine" not in path.read_text()
 
 
+def test_a_run_that_was_killed_between_its_files_is_continued_by_the_same_command(data: Path, tmp_path: Path) -> None:
+    create("x", [Source(data / "A")], folder=tmp_path)
+    create("y", [Source(data / "A")], seed=1, folder=tmp_path)
+    (tmp_path / "y_train.txt").write_bytes((tmp_path / "x_train.txt").read_bytes().replace(b"# x:", b"# y:"))
+    create("y", [Source(data / "A")], folder=tmp_path)
+    (tmp_path / "y_metadata.json").unlink()
+    create("y", [Source(data / "A")], folder=tmp_path)
+    (tmp_path / "y_metadata.json").unlink()
+    with pytest.raises(UserError, match="edited by hand"):
+        create("y", [Source(data / "A")], seed=1, folder=tmp_path)
+
+
 def written(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "mine_train.txt"
     path.write_text(text, encoding="utf-8")

@@ -16,7 +16,7 @@ import pytest
 from steve1.commands.data.validate_dataset import Args, main
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, write_json
-from steve1.data.episodes.cut import cut_episode
+from steve1.data.episodes.cut import copy_episode, cut_episode
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.listing import find_datasets
 from steve1.data.quality.repair import repair_episode
@@ -208,6 +208,47 @@ def test_guide_and_steve1_layouts(tmp_path: Path) -> None:
     assert len(Episode(copy.target)) == 20
 
 
+def test_what_is_missing_in_the_middle_pairs_no_frame_with_the_action_of_another(episode: Path, tmp_path: Path) -> None:
+    before = Episode(episode).actions()
+    rows = lines(episode)
+    del rows[25]
+    (episode / "actions.jsonl").write_text("\n".join(rows) + "\n")
+    copy = repair_episode(episode, tmp_path / "fixed" / "line")
+    assert copy.target is not None
+    assert Episode(copy.target).actions() == before[:25]
+    for name, numbers in (("guide", range(60)), ("seconds", [f"{n / 20:.2f}" for n in range(60)])):
+        guide = guide_episode(tmp_path / name)
+        for number, new in zip(reversed(range(60)), reversed(numbers)):
+            (guide / "frames" / f"{number:05d}.png").rename(guide / "frames" / f"{new}.png")
+        before, pixels = Episode(guide).actions(), Episode(guide).frames()
+        (guide / "frames" / f"{numbers[30]}.png").unlink()
+        assert not check_episode(guide).sound
+        copy = repair_episode(guide, tmp_path / "fixed" / name)
+        assert copy.target is not None
+        assert Episode(copy.target).actions() == before[:30]
+        assert np.abs(Episode(copy.target).frames().astype(int) - pixels[:30]).mean() < 3
+
+
+def test_a_named_length_ends_the_repaired_copy_and_the_mask_too(tmp_path: Path) -> None:
+    episode = steve1_episode(tmp_path / "ep")
+    (episode / "len.txt").write_text("40")
+    np.save(episode / "action_mask.npy", np.arange(60) % 2 == 0)
+    assert check_episode(episode).sound
+    (episode / "embeds_attn.pkl").write_bytes(b"torn")
+    copy = repair_episode(episode, tmp_path / "fixed")
+    assert copy.target is not None
+    assert len(Episode(copy.target)) == 40
+
+
+def test_how_sure_the_labels_of_a_video_are_stays_with_the_repaired_copy(episode: Path, tmp_path: Path) -> None:
+    sure = np.arange(2 * N, dtype="<f2").reshape(N, 2)
+    np.save(episode / "label_logp.npy", sure)
+    zero_frame(episode, 5)
+    copy = repair_episode(episode, tmp_path / "fixed")
+    assert copy.target is not None
+    assert np.array_equal(np.load(copy.target / "label_logp.npy"), sure[6:])
+
+
 def test_one_size_and_one_mineclip_in_a_dataset(tmp_path: Path) -> None:
     folder = make_dataset(tmp_path / "ds", [40, 40, 40])
     make_episode(folder / "other", 40, size=16)
@@ -245,6 +286,17 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no episode"):
         main(Args((str(tmp_path / "empty"),)))
+
+
+def test_the_copy_of_a_read_only_episode_is_not_read_only(tmp_path: Path) -> None:
+    """Nobody but root could finish it, embed it or remove it."""
+    episode = guide_episode(tmp_path / "ep")
+    for folder in (episode / "frames", episode):
+        folder.chmod(0o555)
+    copy_episode(episode, tmp_path / "copy", {"filtered": {}})
+    assert all(folder.stat().st_mode & 0o200 for folder in (tmp_path / "copy", tmp_path / "copy" / "frames"))
+    assert digest(tmp_path / "copy").items() > digest(episode).items()
+    assert read_json(tmp_path / "copy" / "metadata.json") == {"filtered": {}}
 
 
 def test_cutting_keeps_pictures_actions_and_goals(episode: Path, tmp_path: Path) -> None:

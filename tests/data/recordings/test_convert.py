@@ -23,8 +23,10 @@ from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame, mineclip_frame
 from steve1.core.paths import ROOT
 from steve1.data.episodes.episode import Episode
+from steve1.data.loading.sampling import is_labelled
 from steve1.data.media.jpegs import JpegPackWriter
 from steve1.data.media.video import read_frames
+from steve1.data.quality.validate import check_episode
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
 from steve1.data.recordings.layouts import find_recordings
@@ -505,6 +507,34 @@ def test_an_output_inside_the_input_is_not_converted_again(tmp_path: Path) -> No
     for _ in range(2):
         summary = convert_folder(tmp_path / "in", tmp_path / "in" / "out", ConvertSettings())
         assert [Path(r.recording).name for r in summary.results] == ["a.mp4"]
+
+
+def test_odd_numbers_of_an_episode_folder_make_no_broken_episode(tmp_path: Path) -> None:
+    for name, changes in (("two", {"jump": 2}), ("less", {"jump": -1}), ("infinite", {"camera": [float("inf"), 0.0]})):
+        file = guide_episode(tmp_path / "in" / name, 20) / "actions.jsonl"
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        rows[3] |= changes
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    results = by_name(converted(tmp_path))
+    assert {name: result.status for name, result in results.items()} == {
+        "two": "converted", "less": "converted", "infinite": "refused"
+    }  # fmt: skip
+    assert "not a number" in results["infinite"].reason
+    for name in ("two", "less"):
+        assert Episode(tmp_path / "out" / name).actions()[3]["jump"] == 1
+        assert check_episode(tmp_path / "out" / name).sound
+
+
+def test_labels_that_were_written_as_a_recording_are_labels_and_reports_are_no_recordings(tmp_path: Path) -> None:
+    for name, kind in (("label", {"source_kind": "video"}), ("true", {"behaviour": "dig_dirt"})):
+        make_recording(tmp_path / "in", name, 20)
+        (tmp_path / "in" / f"{name}-options.json").write_text(json.dumps(kind))
+    for name in ("label_report.jsonl", "label_report-1of2.jsonl", "filter_report.jsonl", "convert_report.jsonl"):
+        (tmp_path / "in" / name).write_text("{}\n")
+    summary = converted(tmp_path)
+    assert summary.count("converted") == len(summary.results) == 2, summary.text
+    assert is_labelled(Episode(tmp_path / "out" / "label"))
+    assert not is_labelled(Episode(tmp_path / "out" / "true"))
 
 
 def test_names_follow_the_folders_and_must_differ(tmp_path: Path) -> None:

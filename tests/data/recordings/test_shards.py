@@ -127,6 +127,14 @@ def test_recordings_of_luanti_are_embedded_by_the_mini_mineclip(
     assert generate_dataset.default_mineclip(_dataset_args(tmp_path), tmp_path / "in") == wanted
 
 
+def test_options_that_cannot_be_read_stop_no_other_recording(tmp_path: Path) -> None:
+    make_recording(tmp_path / "in", "good", 20, width=64, height=36)
+    (tmp_path / "in" / "ocap.mcap").write_bytes(b"x")
+    (tmp_path / "in" / "ocap-options.json").write_text("{torn")
+    found = generate_dataset.default_mineclip(_dataset_args(tmp_path), tmp_path / "in")
+    assert found == "data/weights/mineclip/attn.pth"
+
+
 @pytest.mark.parametrize("kind", ["guide", "steve1", "lerobot-v3"])
 def test_exported_episodes_of_luanti_are_embedded_by_the_mini_mineclip(tmp_path: Path, kind: str) -> None:
     """Their metadata names the game; embedded by the published MineCLIP, their goals fit no mini weights."""

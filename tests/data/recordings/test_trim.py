@@ -137,6 +137,8 @@ def test_lists_with_commas_tabs_spaces_and_comments(tmp_path: Path) -> None:
     assert [(c.recording, c.start, c.stop, c.name) for c in clips] == [
         ("a", Moment(1), Moment(2), ""), ("b", Moment(3), Moment(4), "name"), ("c d", Moment(5), None, "")
     ]  # fmt: skip
+    clips = read_times(times(tmp_path, "Video, 1, 2\nrecording, f3, end\n"))
+    assert [(c.recording, c.start) for c in clips] == [("Video", Moment(1)), ("recording", Moment(frame=3))]
     with pytest.raises(UserError) as caught:
         read_times(times(tmp_path, "a,1,2\na,5,4\nb,1\nc,x,2\nd,1,2,../up\n"))
     assert all(f"line {n}" in str(caught.value) for n in (2, 3, 4, 5))
@@ -315,6 +317,26 @@ def test_times_are_those_that_a_player_shows(tmp_path: Path) -> None:
         clip = tmp_path / "out" / f"{name}_{start:06d}_{stop:06d}.mp4"
         whole = list(read_frames(tmp_path / "in" / f"{name}.mp4"))
         assert shows(clip, whole, list(range(start, stop))), clip.name
+
+
+def test_frames_of_a_video_without_an_even_pace_are_counted(tmp_path: Path) -> None:
+    """Twenty ticks a second below a video of 60 frames a second that stalls for a second: frame 60 is shown at 2 s."""
+    stamps = [n / 60 + (n >= 60) for n in range(240)]
+    encode(tmp_path / "in" / "rec.mp4", iter([picture(n, 36, 64) for n in range(240)]), stamps=stamps.__getitem__)
+    ticks = [busy(n) for n in range(100)]
+    (tmp_path / "in" / "rec.jsonl").write_text("".join(json.dumps(each) + "\n" for each in ticks))
+    assert trim(tmp_path, "rec f60 f120 part\nrec f0 f3 begin\nrec f180 f240 rest\n", crf=4) == 0
+    assert trim(tmp_path, "rec f180 f300 beyond\n", crf=4) == 1
+    wanted, _ = act.from_contractor(ticks)
+    whole = list(read_frames(tmp_path / "in" / "rec.mp4"))
+    clips = {recording.name: recording for recording in find_recordings(tmp_path / "out")[0]}
+    for name, start, stop, shown in (
+        ("part", 40, 60, range(60, 120, 3)),
+        ("begin", 0, 1, range(1)),
+        ("rest", 80, 100, range(180, 240, 3)),
+    ):
+        assert clips[name].read_ticks().actions == wanted[start:stop]
+        assert shows(clips[name].video, whole, list(shown)), name
 
 
 def test_to_the_end_of_a_video_that_is_shorter_than_its_ticks(tmp_path: Path) -> None:

@@ -307,6 +307,16 @@ def test_videos_are_found_by_name(tmp_path: Path) -> None:
         find_videos(tmp_path / "empty")
 
 
+def test_videos_in_linked_folders_are_found_once(tmp_path: Path) -> None:
+    for name in ("v/near.mp4", "disk/far.mp4"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "v" / "more").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "back").symlink_to(tmp_path / "v")
+    (tmp_path / "v" / "once").symlink_to(tmp_path / "disk")
+    assert sorted(find_videos(tmp_path / "v").videos) == ["more_far", "near"]
+
+
 def test_the_pictures_of_episodes_are_no_videos_to_label(tmp_path: Path) -> None:
     """A run whose output lies beside the videos would label its own episodes when it is continued."""
     (tmp_path / "frames.mp4").write_bytes(b"x")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import statistics
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +25,23 @@ _PICTURES = (".png", ".jpg", ".jpeg")
 
 def by_number(files: Sequence[Path]) -> list[Path]:
     """Files in the order of the numbers in their names: frames (9, 10), seconds (0.05, 0.1, 0.15), or several (2-9, 2-10)."""
+    keys = _numbers(files)
+    return sorted(files, key=lambda path: (keys[path], path.name))
+
+
+def before_gap(files: Sequence[Path]) -> int:
+    """How many files, in the order of `by_number`, come before the first number that is missing; all where none is, or where names do not tell."""
+    keys = _numbers(files)
+    rows = [keys[path] for path in files]
+    if len(rows) < 3 or not rows[0] or len({(len(row), row[:-1]) for row in rows}) > 1:
+        return len(rows)
+    steps = [after[-1] - before[-1] for before, after in itertools.pairwise(rows)]
+    usual = statistics.median_low(steps)  # names that are times may be a little off
+    return next((number for number, step in enumerate(steps, 1) if abs(step - usual) * 2 >= usual), len(rows))
+
+
+def _numbers(files: Sequence[Path]) -> dict[Path, tuple[Fraction, ...]]:
+    """The numbers in the files' names."""
 
     def numbers(path: Path, pattern: str) -> tuple[Fraction, ...]:
         return tuple(map(Fraction, re.findall(pattern, path.stem)))
@@ -31,7 +50,7 @@ def by_number(files: Sequence[Path]) -> list[Path]:
     keys = {path: numbers(path, r"\d+\.\d+|\d+") for path in files}
     if len(set(keys.values())) < len({path.stem for path in files}):
         keys = {path: numbers(path, r"\d+") for path in files}
-    return sorted(files, key=lambda path: (keys[path], path.name))
+    return keys
 
 
 class GuideFormat(EpisodeFormat):
@@ -50,6 +69,11 @@ class GuideFormat(EpisodeFormat):
         if not self.n_frames:
             what = "This episode's frames folder holds no pictures."
             raise UserError(what, where=path / "frames", expected="00000.png, 00001.png, …")
+
+    @property
+    def before_gap(self) -> int:
+        """How many pictures come before the first that is missing, by their names."""
+        return before_gap(self._files)
 
     def _picture(self, number: int) -> NDArray[np.uint8]:
         picture = read_picture(self._files[number])

@@ -22,6 +22,21 @@ from steve1.data.media.video import VideoWriter, read_frames, read_range
 VIDEO, LENGTH = "frames.mp4", "len.txt"
 
 
+def named_length(folder: Path) -> int | None:
+    """The frames that len.txt names, at which longer parts end; None without the file.
+
+    Raises:
+        UserError: it is no number of frames.
+    """
+    file = folder / LENGTH
+    if not file.exists():
+        return None
+    said = read_text(file).strip()
+    if not said.isdecimal() or len(said) > 9 or not int(said):
+        raise UserError("len.txt is not a number of frames.", where=file, got=said[:40])
+    return int(said)
+
+
 class Steve1Format(EpisodeFormat):
     """A video and pickled MineRL actions."""
 
@@ -33,16 +48,10 @@ class Steve1Format(EpisodeFormat):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        length = path / LENGTH
-        if not length.exists():
-            self.n_frames = len(self._actions)
-            if not self.n_frames:
-                raise UserError("This episode has no actions.", where=path / ACTIONS_PICKLE)
-            return
-        said = read_text(length).strip()
-        if not said.isdecimal() or len(said) > 9 or not int(said):
-            raise UserError("len.txt is not a number of frames.", where=length, got=said[:40])
-        self.n_frames, self.length_named = int(said), True
+        named = named_length(path)
+        self.n_frames, self.length_named = len(self._actions) if named is None else named, named is not None
+        if not self.n_frames:
+            raise UserError("This episode has no actions.", where=path / ACTIONS_PICKLE)
 
     @cached_property
     def _actions(self) -> list[act.EnvAction]:

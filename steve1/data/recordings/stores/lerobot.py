@@ -110,7 +110,8 @@ class LeRobotEpisode(Recording):
             found["origin"] = origin
             # Its other captions hold as long as nobody has given it another task.
             known = [text for text in origin.get("captions") or () if isinstance(text, str)]
-            captions = known if captions and captions[0] in known else captions
+            if captions and captions[0] in known:
+                captions = [*known, *(text for text in captions if text not in known)]
             found |= {"behaviour": origin["behaviour"]} if origin.get("behaviour") else {}
         return found | ({"captions": captions} if captions else {})
 
