@@ -51,8 +51,8 @@ def test_a_name_may_end_in_anything(name: str, tmp_path: Path) -> None:
 
 
 def test_a_fault_on_one_line() -> None:
-    fault = UserError("It is broken.", where="a file", got="two\nlines", todo="mend it")
-    assert fault.one_line == "It is broken; where: a file; got: two lines; next: mend it"
+    fault = UserError("It is broken.", where="a file", got="two\nlines", todo="repair it")
+    assert fault.one_line == "It is broken; where: a file; got: two lines; next: repair it"
     assert UserError("It is broken.").one_line == "It is broken"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from steve1.core.errors import UserError
-from steve1.core.files import atomic_dir
+from steve1.core.files import atomic_dir, remove_half_written
 from steve1.core.paths import display
 from steve1.data.episodes.captions import read_captions, task_of
 from steve1.data.episodes.episode import Episode
@@ -33,6 +33,7 @@ def export_store(
         UserError: `target` exists, a package is missing, or no episode could be written; a broken episode is left out by name.
     """
     table, written = read_captions(), Written()
+    remove_half_written(target.parent, {target.name})
     with atomic_dir(target) as folder, STORES[kind](folder) as store:
         for path in episodes:
             try:

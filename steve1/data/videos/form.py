@@ -113,7 +113,7 @@ def look_at(path: Path, masks: Sequence[Box] = ()) -> VideoForm:
     shape = w * aspect / h
     if shape < _NARROWEST:
         raise UserError(
-            "This video is upright or nearly square; the game's window is wider.",
+            "This video is portrait or nearly square; the game's window is wider.",
             where=path,
             expected="16:9, or wider than 1.2:1",
             got=f"{w}x{h} pixels",

@@ -20,7 +20,7 @@ from steve1.data.media.motion import Motion, grey_of
 from steve1.data.media.video import Frame
 from steve1.data.recordings.contractor import ContractorRecording
 from steve1.data.recordings.resample import read_game_ticks
-from steve1.idm.labelling.checks import Evidence, LabelMeasures, Thresholds, calibrated, measured, section_sureness
+from steve1.idm.labelling.checks import Evidence, LabelMeasures, Thresholds, calibrated, measured, section_confidence
 from steve1.idm.labelling.mirror import MirrorSample
 from steve1.idm.labelling.settings import PUBLISHED_FOV, IdmFiles
 from steve1.idm.metrics import ButtonScores, CameraScores, Scores, scores, true_actions
@@ -83,7 +83,7 @@ def calibrate(
         display(video),
         sha256_file(video),
         files.sha256,
-        calibrated(measures, section_sureness(evidence)),
+        calibrated(measures, section_confidence(evidence)),
         measures,
         found,
         shares,

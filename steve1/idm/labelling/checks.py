@@ -335,14 +335,14 @@ def _section(part: Evidence, limits: Thresholds) -> str:
     return ""
 
 
-def calibrated(found: LabelMeasures, section_sureness: Sequence[float]) -> Thresholds:
+def calibrated(found: LabelMeasures, section_confidence: Sequence[float]) -> Thresholds:
     """Thresholds from the labels of a recording that is known to be good: 95 % of its sections pass."""
     usual = Thresholds()
     known = [value for value in (found.follow_pitch, found.follow_yaw) if value is not None]
     return dataclasses.replace(
         usual,
         follow=round(max(0.15, 0.6 * min(known)), 4) if known else usual.follow,
-        sure=round(float(np.percentile(section_sureness, 5)), 4) if len(section_sureness) >= 4 else None,
+        sure=round(float(np.percentile(section_confidence, 5)), 4) if len(section_confidence) >= 4 else None,
         overlap=round(min(0.9, 2 * found.overlap_camera + 0.05), 4)
         if found.overlap_camera is not None
         else usual.overlap,
@@ -363,7 +363,7 @@ def field_of_view(found: LabelMeasures, known: LabelMeasures, known_fov: float) 
     return math.degrees(2 * math.atan(math.tan(math.radians(known_fov) / 2) * float(np.mean(ratios))))
 
 
-def section_sureness(evidence: Evidence) -> list[float]:
+def section_confidence(evidence: Evidence) -> list[float]:
     """Mean log-probability of each section."""
     total = evidence.sure.sum(axis=1)
     return [float(total[start : start + SECTION].mean()) for start in range(0, len(total), SECTION)]

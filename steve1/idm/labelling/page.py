@@ -34,12 +34,12 @@ _FORMS: dict[str, Form] = {
         ("kept", "buttons differ", "camera differs", "mirrored", "impossible", "largest bin", "null", "doubled"),
         percent,
     ),
-    **dict.fromkeys(("follows: pitch", "yaw", "pixels per degree: pitch", "yaw, pixels", "sureness"), ".2f"),
+    **dict.fromkeys(("follows: pitch", "yaw", "pixels per degree: pitch", "yaw, pixels", "confidence"), ".2f"),
     "field of view": ".0f",
 }
 
 _MEASURED = (
-    "follows: pitch", "yaw", "best lag", "pixels per degree: pitch", "yaw, pixels", "field of view", "buttons differ", "camera differs", "sureness",
+    "follows: pitch", "yaw", "best lag", "pixels per degree: pitch", "yaw, pixels", "field of view", "buttons differ", "camera differs", "confidence",
     "mirrored", "impossible", "largest bin", "null", "doubled",
 )  # fmt: skip
 
@@ -89,7 +89,7 @@ _EXPLAINED = [
     "field of view: what that difference would mean, in degrees from top to bottom, if the known recording was played at the model's field of view. A model that "
     "goes by displacement alone shows the known recording's, whatever the video's is: name that with --fov.",
     "differ: share of frames on which the two windows that a frame is in disagree. A rise marks hard stretches.",
-    "sureness: mean log-probability of a frame's label, 0 at best.",
+    "confidence: mean log-probability of a frame's label, 0 at best.",
     "mirrored: share of turns that turn the other way in mirrored frames. With a calibration, 5 points less than on the known recording are noted.",
     "impossible: frames with buttons that exclude each other, or that flicker. largest bin: share of the camera's moves at ±10°, which are cut off there.",
 ]

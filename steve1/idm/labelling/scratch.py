@@ -81,7 +81,7 @@ class Scratch:
         sure: NDArray[np.float32],
         metadata: dict[str, Any],
     ) -> None:
-        """Write frames `numbers` (ascending) with their actions and sureness (both of these frames) as a native episode; after the block."""
+        """Write frames `numbers` (ascending) with their actions and confidence (both of these frames) as a native episode; after the block."""
         pack, offsets = np.memmap(self._pack_path, np.uint8, "r"), self._pack.offsets
         with EpisodeWriter(path, metadata, keep_mineclip_frames=False) as writer:
             done = 0

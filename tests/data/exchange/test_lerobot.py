@@ -531,6 +531,14 @@ def test_what_stops_half_way_leaves_nothing(dataset: Path, tmp_path: Path, monke
     with pytest.raises(KeyboardInterrupt):
         export_store(sorted(dataset.iterdir()), tmp_path / "set", "lerobot-v3")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ds"]
+    monkeypatch.undo()
+    for name in (
+        ".set.4194999.0123abcd.tmp",
+        ".other.4194999.0123abcd.tmp",
+    ):  # what killed exports left: of this dataset, of another
+        (tmp_path / name).mkdir()
+    export_store(sorted(dataset.iterdir()), tmp_path / "set", "lerobot-v3")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.4194999.0123abcd.tmp", "ds", "set"]
 
 
 @pytest.mark.e2e

@@ -1,4 +1,4 @@
-"""Validation and repair: every kind of damage is named by file and frame, and mended in a copy where it can be."""
+"""Validation and repair: every kind of damage is named by file and frame, and repaired in a copy where it can be."""
 
 from __future__ import annotations
 
