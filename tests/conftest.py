@@ -7,6 +7,7 @@ been installed: there its absence fails. `gpu` tests are skipped where there is 
 from __future__ import annotations
 
 import collections
+import gc
 import math
 import multiprocessing
 import os
@@ -38,6 +39,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import quick_disk  # noqa: F401  # each wait for the disk takes as long as a small test
 from tests.clusters import NEEDS_RAY, ray_cluster
 from tests.forks import quick_context
 from tests.goldens import GOLDEN
@@ -49,17 +51,29 @@ for variable in ("STEVE1_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
 # The same examples each time, however long a busy machine takes over one.
 settings.register_profile("any machine", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+# Garbage is looked for less often: among thousands of tests and their modules it took a twelfth of the time.
+gc.set_threshold(10_000, 20, 20)
 
 THREADS = os.environ["OMP_NUM_THREADS"]
 MARKERS = ("e2e", "game", "gpu")
 # Where several processes share the tests, these files come first, then the others with long tests: what is long does not begin last.
 LONGEST = (
     "tests/e2e/test_quickstart.py",
-    "tests/devices/test_pretended_cuda.py",
+    "tests/envs/minecraft/test_minecraft.py",  # mostly waits, as those of workers and tasks below: others fill the time
     "tests/data/recordings/test_shards.py",
+    "tests/devices/test_pretended_cuda.py",
+    "tests/rl/test_loop.py",
+    "tests/evaluation/tasks/test_minedojo_tasks.py",
     "tests/training/test_run.py",
+    "tests/training/test_resume.py",
+    "tests/envs/worker/test_worker.py",
+    "tests/idm/test_labelling.py",
     "tests/evaluation/test_game.py",
+    "tests/training/test_checkpoints.py",
     "tests/evaluation/runner/test_workers.py",
+    "tests/envs/luanti/test_luanti.py",
+    "tests/training/test_parallel.py",
+    "tests/idm/test_mini.py",
     "tests/core/test_executor.py",
     "tests/evaluation/test_campaign.py",
 )
@@ -148,6 +162,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "ray" if NEEDS_RAY.search(nodeid) else super()._split_scope(nodeid)
 
     return FilesAndCluster(config, log)
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # what is there now stays, and is not looked at again
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -6,6 +6,7 @@ child would wait for them for ever. A spawned process imports torch first, which
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.forkserver
 import os
@@ -21,23 +22,32 @@ from typing import Any
 import pytest
 
 from steve1.core.errors import UserError
+from steve1.core.paths import ROOT
 from steve1.core.processes import descendants, gone
 
 HERE = "forkserver" in multiprocessing.get_all_start_methods()
 needs_forkserver = pytest.mark.skipif(not HERE, reason="processes cannot be forked here")
 USER_ERROR = 7
 _IMPORTED = [
+    "tests.quick_disk",
     "steve1.training.train",
     "steve1.evaluation.pipeline",
     "steve1.data.recordings.convert_folder",
     "tests.evaluation.worlds",
+    "torch._dynamo",  # a first step of an optimizer imports it: a second for each process
+    "torch.utils.tensorboard",
 ]
+_SERVER: Any = multiprocessing.forkserver._forkserver  # type: ignore[attr-defined]
 plain_context = multiprocessing.get_context
 
 
 def _context() -> ForkServerContext:
     context = plain_context("forkserver")
     context.set_forkserver_preload(_IMPORTED)
+    if server() is None:
+        # It looks for the modules in its current folder alone, and says nothing where they are not: each child would import them.
+        with contextlib.chdir(ROOT):
+            _SERVER.ensure_running()
     return context
 
 
@@ -48,12 +58,15 @@ def quick_context(method: str | None = None) -> BaseContext:
 
 def start(job: Callable[..., object], *args: Any, log: Path) -> BaseProcess:
     """A process that does this and ends with 0, 7 (a UserError) or 1; it prints to `log`."""
-    child = _context().Process(target=_run, args=(job, args, str(log)), daemon=False)
+    context = _context()
+    child = context.Process(target=_run, args=(job, args, str(log), _SERVER._forkserver_address), daemon=False)
     child.start()
     return child
 
 
-def _run(job: Callable[..., object], args: tuple[Any, ...], log: str) -> None:
+def _run(job: Callable[..., object], args: tuple[Any, ...], log: str, address: Any) -> None:
+    # Its own workers come from the same server; it would start another one.
+    _SERVER._forkserver_address, _SERVER.ensure_running = address, lambda: None
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
     os.dup2(1, 2)
     sys.stdout = os.fdopen(1, "w")
@@ -73,7 +86,7 @@ def _run(job: Callable[..., object], args: tuple[Any, ...], log: str) -> None:
 
 def server() -> int | None:
     """The server's process id, None where none was needed so far."""
-    found: int | None = multiprocessing.forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    found: int | None = _SERVER._forkserver_pid
     return found
 
 

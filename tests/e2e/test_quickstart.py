@@ -34,7 +34,7 @@ def name() -> Iterator[str]:
 
 
 def quickstart(name: str) -> str:
-    environment = {**os.environ, **SMALL, "NAME": name, "OMP_NUM_THREADS": "2"}
+    environment = {**os.environ, **SMALL, "NAME": name}
     done = subprocess.run(
         ["bash", "quickstart.sh"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900
     )

@@ -6,6 +6,7 @@ import multiprocessing
 import time
 import uuid
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ VARIABLE = "STEVE1_TEST_RUN"
 
 def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
     """Mark all processes started from now on; the function returned lists those that still live after a moment."""
+    resource_tracker.ensure_running()  # one helper of this Python for all its worker processes: it stays
     value = f"{VARIABLE}={uuid.uuid4()}"
     monkeypatch.setenv(*value.split("="))
     # What is forked from the tests' server would have the server's environment.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,12 @@ from steve1.rollout.players import BABBLING, BEHAVIOURS, make_player
 MODEL, WEIGHTS = (ROOT / "data/mini" / f"mini_idm.{kind}" for kind in ("model", "weights"))
 
 
+@pytest.fixture(scope="module")
+def env() -> Iterator[Any]:
+    with make_env("luanti", timeout_s=120) as env:
+        yield env
+
+
 def test_it_is_small_and_says_how_good_it_is() -> None:
     model = load_idm(MODEL, WEIGHTS)
     assert model.config == MINI
@@ -43,7 +49,7 @@ def test_it_is_small_and_says_how_good_it_is() -> None:
 
 
 @pytest.mark.game
-def test_it_labels_a_play_at_a_place_that_it_has_not_seen() -> None:
+def test_it_labels_a_play_at_a_place_that_it_has_not_seen(env: Any) -> None:
     start = start_states("luanti", BABBLING["babble_meadow"].biome, "eval")[3]
     frames: list[Any] = []
     actions: list[Any] = []
@@ -52,8 +58,7 @@ def test_it_labels_a_play_at_a_place_that_it_has_not_seen() -> None:
         frames.append(agent_frame(frame))
         actions.append(action)
 
-    with make_env("luanti", timeout_s=120) as env:
-        play(make_player("babble_meadow", 7), env, 300, seed=7, start=start, on_frame=keep)
+    play(make_player("babble_meadow", 7), env, 300, seed=7, start=start, on_frame=keep)
     pressed, degrees = true_actions(actions)
     found = load_idm(MODEL, WEIGHTS).label(iter(frames))
     turned = to_degrees(found.camera.argmax(2))
@@ -123,14 +128,11 @@ SPOILED: dict[str, tuple[Callable[[NDArray[Any]], NDArray[Any]], str]] = {
 
 
 @pytest.mark.game
-def test_spoiled_labels_of_the_game_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spoiled_labels_of_the_game_are_caught(env: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a minute of play as the web has it: 640x360, H.264 at CRF 28."""
     start = start_states("luanti", BEHAVIOURS["swim"].biome, "eval")[4]
     (tmp_path / "v").mkdir()
-    with (
-        make_env("luanti", timeout_s=120) as env,
-        VideoWriter(tmp_path / "v" / "play.mp4", *RECORDER_SIZE, crf=28) as writer,
-    ):
+    with VideoWriter(tmp_path / "v" / "play.mp4", *RECORDER_SIZE, crf=28) as writer:
         player = make_player("swim", 3)
         play(player, env, 600, seed=3, start=start, on_frame=lambda frame, action, step: writer.write(frame))
     model = Remembering(load_idm(MODEL, WEIGHTS))

@@ -83,8 +83,8 @@ def test_published_sizes_from_a_published_file(
     model = load_mineclip(tmp_path / "attn.pth")
     (tmp_path / "attn.pth").unlink()
     expected = golden_arrays("mineclip_full_io.npz")
-    features = model.image_features(clips(tiny_io)[0]).view(1, 16, -1)
-    assert worst(features, expected["image_features"][:1]) < 2e-4
+    features = model.image_features(clips(tiny_io)[0, :4])  # each frame by itself, and all 16 take seconds
+    assert worst(features, expected["image_features"][0, :4]) < 2e-4
     video = model.video_embedding(torch.from_numpy(expected["image_features"]))
     assert worst(video, expected["video_features"]) < 2e-4
     assert worst(model.text_embedding(torch.from_numpy(expected["tokens"])), expected["text_features"]) < 2e-4

@@ -91,7 +91,7 @@ def test_episodes_without_the_likeness_are_named(world: Path, monkeypatch: pytes
 
 @pytest.mark.game
 def test_the_command_in_the_game(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    args = command.Args(reward="look_at_sky", episodes=1, folder=str(tmp_path / "run"), workers=2, film=False)
+    args = command.Args(reward="look_at_sky", episodes=1, folder=str(tmp_path / "run"), workers=1, film=False)
     command.main(args)
     shown = capsys.readouterr().out
     assert "| player:own" in shown

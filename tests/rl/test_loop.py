@@ -215,12 +215,14 @@ def test_the_start_is_read_once_however_many_iterations_there_are(make: Make, mo
 
 
 @pytest.mark.e2e
+@pytest.mark.usefixtures("few_pictures")
 def test_a_game_that_dies_is_played_again_and_counted(make: Make) -> None:
     chosen = make(iterations=1, places=1, group=2)
     train_rl(chosen, OpenKeyGame(die_at=(10,)))
     assert sum(curve(chosen, "crashes")) >= 1
 
 
+@pytest.mark.usefixtures("few_pictures")
 def test_a_policy_that_earns_nothing_is_told_so(make: Make, tmp_path: Path) -> None:
     (tmp_path / "keys.yaml").write_text(
         "env: luanti\nrewards:\n  keys:\n    task: explore\n    steps: 16\n    terms: [{success: 1}]\n"
@@ -231,6 +233,7 @@ def test_a_policy_that_earns_nothing_is_told_so(make: Make, tmp_path: Path) -> N
     assert not Path(chosen.out_weights).exists()
 
 
+@pytest.mark.usefixtures("few_pictures")
 @pytest.mark.parametrize(
     ("reward", "settings", "said"),
     [
@@ -428,6 +431,7 @@ def test_rollouts_of_other_weights_and_damaged_ones_are_refused(make: Make) -> N
 
 
 @pytest.mark.e2e
+@pytest.mark.usefixtures("few_pictures")
 def test_a_run_that_is_killed_around_its_output_still_owns_it(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before and after each file that the end of a run writes: the same command finishes it, and nothing of the run stays half."""
     chosen = make(iterations=1, places=1, group=2, finetune_mode="lora", lora_rank=2)
@@ -444,6 +448,7 @@ def test_a_run_that_is_killed_around_its_output_still_owns_it(make: Make, monkey
     assert not [*chosen.run_dir.glob("*.weights*"), *chosen.run_dir.glob("*.lora.*")]
 
 
+@pytest.mark.usefixtures("few_pictures")
 def test_a_run_that_replaces_an_older_output_goes_on_after_a_kill(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without --overwrite, which would begin it anew; the older weights are gone from its beginning, as the help says."""
     chosen = make(iterations=1, places=1, group=2, minibatches=1)
@@ -491,6 +496,7 @@ def replay_of(tiny: Path, tmp_path: Path, weights: str) -> str:
 
 
 @pytest.mark.e2e
+@pytest.mark.usefixtures("few_pictures")
 @pytest.mark.parametrize(("keep", "kind"), [("replay", "pack"), ("kl", "sampling"), ("both", "pack")])
 def test_old_episodes_hold_an_update_back(make: Make, tiny: Path, tmp_path: Path, keep: str, kind: str) -> None:
     """From a pack or a sampling: imitated, their loss falls; as KL, their actions stay."""
@@ -525,6 +531,7 @@ def test_old_episodes_that_cannot_be_used_are_named(make: Make, tiny: Path, tmp_
 
 
 @pytest.mark.e2e
+@pytest.mark.usefixtures("few_pictures")
 def test_the_value_head_is_written_and_a_killed_run_ends_in_the_same_bits(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,6 +113,10 @@ def settings(tiny: Path, tmp_path: Path) -> Callable[..., TrainSettings]:
     return make
 
 
+# Three steps, saved after the last and not validated: for what needs a run, and not a long one.
+SHORT: dict[str, Any] = {"total_frames": 96, "warmup_frames": 32, "val_freq": 0}
+
+
 def weights_of(path: Path) -> dict[str, Any]:
     """Tensors of a weights file."""
     from steve1.policy import read_weights

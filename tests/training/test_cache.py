@@ -30,7 +30,7 @@ from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
 from steve1.training.objectives import BehaviorCloning, LossModule
 from steve1.training.train import finetune
-from tests.training.conftest import STILL, apart, mean_gradients
+from tests.training.conftest import SHORT, STILL, apart, mean_gradients
 
 Make = Callable[..., TrainSettings]
 
@@ -118,6 +118,8 @@ def test_a_run_on_the_cache_is_the_run_on_frames(settings: Make, tmp_path: Path)
         "cache_dir": str(tmp_path / "cache"),
         "cache_dtype": "float32",
         "learning_rate": STILL,
+        **SHORT,
+        "val_freq": 3,
     }
     plain = finetune(settings(out_weights=str(tmp_path / "plain.weights"), **common))
     cached = finetune(settings(out_weights=str(tmp_path / "cached.weights"), feature_cache=True, **common))

@@ -25,7 +25,7 @@ from steve1.training.checkpoint import exports as products
 from steve1.training.config import TrainSettings
 from steve1.training.loop import Hooks
 from steve1.training.train import finetune, metadata_of
-from tests.training.conftest import TINY, same, weights_of
+from tests.training.conftest import SHORT, TINY, same, weights_of
 
 Make = Callable[..., TrainSettings]
 
@@ -53,7 +53,7 @@ def test_files_of_a_run(settings: Make, tiny: Path) -> None:
 
 @pytest.mark.e2e
 def test_no_step_weights_on_request(settings: Make, capsys: pytest.CaptureFixture[str]) -> None:
-    result = finetune(settings(keep_checkpoints=False))
+    result = finetune(settings(**{**SHORT, "val_freq": 3}, keep_checkpoints=False))
     assert {path.name for path in result.run_dir.glob("*.weights")} == {"tuned_latest.weights", "tuned_best.weights"}
     assert "Saved checkpoint: tuned_latest.weights" in capsys.readouterr().out
 
@@ -87,9 +87,9 @@ def test_every_weights_file_loads_strictly_and_has_its_metadata(settings: Make, 
 @pytest.mark.e2e
 def test_safetensors_in_and_out(settings: Make, tiny: Path, tmp_path: Path) -> None:
     save_weights(load_policy(tiny / "tiny.model", tiny / "tiny.weights"), tmp_path / "in.safetensors")
-    plain = finetune(settings())
+    plain = finetune(settings(**SHORT))
     out = str(tmp_path / "other" / "tuned2.safetensors")
-    result = finetune(settings(in_weights=str(tmp_path / "in.safetensors"), out_weights=out))
+    result = finetune(settings(in_weights=str(tmp_path / "in.safetensors"), out_weights=out, **SHORT))
     assert same(weights_of(plain.out_weights), weights_of(result.out_weights))
 
 
@@ -99,7 +99,7 @@ def test_vpt_weights_start_only_when_said_so(settings: Make, tiny: Path, tmp_pat
     torch.save(state, tmp_path / "vpt.weights")
     with pytest.raises(UserError, match="do not match the model"):
         finetune(settings(in_weights=str(tmp_path / "vpt.weights")))
-    result = finetune(settings(in_weights=str(tmp_path / "vpt.weights"), from_vpt=True))
+    result = finetune(settings(in_weights=str(tmp_path / "vpt.weights"), from_vpt=True, **SHORT))
     assert weights_of(result.out_weights)["net.mineclip_embed_linear.weight"].abs().max() > 0
 
 
@@ -109,7 +109,11 @@ def test_from_scratch_is_seeded(settings: Make, tmp_path: Path) -> None:
     runs = [
         finetune(
             settings(
-                in_weights=given, from_scratch=flag, seed=seed, out_weights=str(tmp_path / f"{next(names)}.weights")
+                in_weights=given,
+                from_scratch=flag,
+                seed=seed,
+                out_weights=str(tmp_path / f"{next(names)}.weights"),
+                **SHORT,
             )
         )
         for given, flag, seed in (("none", True, 3), ("none", False, 3), ("none", True, 4))
@@ -121,7 +125,7 @@ def test_from_scratch_is_seeded(settings: Make, tmp_path: Path) -> None:
 
 @pytest.mark.e2e
 def test_a_full_disk_leaves_the_last_good_checkpoint(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = settings()
+    chosen = settings(val_freq=0)
     original = checkpoints._write_tensors
     kept: dict[str, Any] = {}
 
@@ -168,7 +172,7 @@ def test_weights_are_never_written_in_place(settings: Make, monkeypatch: pytest.
 
 @pytest.mark.e2e
 def test_a_damaged_resume_point_is_named(settings: Make) -> None:
-    chosen = settings()
+    chosen = settings(**SHORT)
     finetune(chosen)
     point = newest_resume_point(chosen.run_dir)
     assert point is not None
@@ -182,14 +186,14 @@ def test_a_damaged_resume_point_is_named(settings: Make) -> None:
 @pytest.mark.e2e
 @pytest.mark.parametrize("name", ["tuned.weights", "tuned_best.weights"])
 def test_output_weights_of_somebody_else_stay(settings: Make, name: str) -> None:
-    chosen = settings()
+    chosen = settings(**{**SHORT, "val_freq": 3})
     path = chosen.out_path.with_name(name)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"precious")
     with pytest.raises(UserError, match="exist already and are not this run's"):
         finetune(chosen)
     assert path.read_bytes() == b"precious"
-    finetune(settings(overwrite=True))
+    finetune(dataclasses.replace(chosen, overwrite=True))
     assert path.read_bytes() != b"precious"
 
 
@@ -206,16 +210,16 @@ def test_a_run_killed_between_its_last_files_knows_them(settings: Make, monkeypa
     original = checkpoints.write_json
     monkeypatch.setattr(checkpoints, "write_json", write)
     with pytest.raises(Kill):
-        finetune(settings())
+        finetune(settings(**SHORT))
     assert settings().out_path.exists()
     monkeypatch.undo()
-    result = finetune(settings())
+    result = finetune(settings(**SHORT))
     assert json.loads((result.run_dir / "result.json").read_text())["out_sha256"] == sha256_file(result.out_weights)
 
 
 @pytest.mark.e2e
 def test_what_a_kill_left_half_written_is_swept_away(settings: Make) -> None:
-    chosen = settings()
+    chosen = settings(**SHORT)
     chosen.run_dir.mkdir(parents=True)
     (chosen.run_dir / ".settings.json.123.0abcdef9.tmp").write_text("{")  # killed before anything was whole
     (chosen.run_dir / ".tuned_latest.weights.123.0abcdef9.weights").write_bytes(b"half")
@@ -228,17 +232,17 @@ def test_what_a_kill_left_half_written_is_swept_away(settings: Make) -> None:
 
 @pytest.mark.e2e
 def test_saying_again_that_a_run_is_finished_leaves_nothing_behind(settings: Make) -> None:
-    result = finetune(settings())
+    result = finetune(settings(**SHORT))
     names = sorted(str(path) for path in result.run_dir.parent.parent.rglob("*") if "events" not in path.name)
-    finetune(settings())
+    finetune(settings(**SHORT))
     assert sorted(str(path) for path in result.run_dir.parent.parent.rglob("*") if "events" not in path.name) == names
 
 
 @pytest.mark.e2e
 def test_two_outputs_of_one_name_do_not_share_a_folder(settings: Make, tmp_path: Path) -> None:
-    finetune(settings())
+    finetune(settings(**SHORT))
     with pytest.raises(UserError, match="out_weights: "):
-        finetune(settings(out_weights=str(tmp_path / "elsewhere" / "tuned.weights")))
+        finetune(settings(out_weights=str(tmp_path / "elsewhere" / "tuned.weights"), **SHORT))
 
 
 @pytest.mark.parametrize("name", ["diary.txt", ".secret"])
@@ -253,7 +257,7 @@ def test_a_folder_that_is_no_run_is_left_alone(settings: Make, name: str) -> Non
 
 @pytest.mark.e2e
 def test_two_processes_do_not_train_in_one_folder(settings: Make) -> None:
-    chosen = settings()
+    chosen = settings(**SHORT)
     said: list[str] = []
 
     def second(step: int) -> None:
@@ -313,7 +317,9 @@ def test_goals_of_another_size_are_refused(settings: Make, tiny: Path, tmp_path:
 @pytest.mark.e2e
 def test_hooks_see_checkpoints(settings: Make) -> None:
     seen: list[tuple[int, str]] = []
-    finetune(settings(), hooks=Hooks(on_checkpoint=lambda step, path, reporter: seen.append((step, path.name))))
+    finetune(
+        settings(val_freq=0), hooks=Hooks(on_checkpoint=lambda step, path, reporter: seen.append((step, path.name)))
+    )
     assert seen == [(3, "tuned_step3.weights"), (6, "tuned_step6.weights")]
 
 

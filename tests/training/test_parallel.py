@@ -25,7 +25,7 @@ from steve1.training.logging.scalars import read_scalars
 from steve1.training.step import Stepper
 from steve1.training.train import finetune
 from tests.forks import USER_ERROR, needs_forkserver
-from tests.training.conftest import STILL, apart, mean_gradients, same, weights_of
+from tests.training.conftest import SHORT, STILL, apart, mean_gradients, same, weights_of
 from tests.training.processes import DIED, log_of, run_processes
 
 Make = Callable[..., TrainSettings]
@@ -44,9 +44,10 @@ def test_two_processes_equal_one_with_twice_the_batch(settings: Make, tiny: Path
         "T": 24,
         "trunc_t": 8,
         "gradient_accum_steps": accum,
-        "total_frames": 6 * 16 * accum,
+        "total_frames": 4 * 16 * accum,
         "warmup_frames": 30,
         "val_windows": 3,
+        "val_freq": 4,
         "learning_rate": STILL,
     }
     alone = finetune(settings(batch_size=2, **shape))
@@ -59,7 +60,7 @@ def test_two_processes_equal_one_with_twice_the_batch(settings: Make, tiny: Path
         assert tuple(step for step, _ in found[name]) == steps
         assert tuple(value for _, value in found[name]) == pytest.approx(values, rel=1e-4), name
     said = said_by(two, 0)
-    assert "Step 6/6" in said
+    assert "Step 4/4" in said
     assert "训练完成!" in said
     assert "Step" not in said_by(two, 1)
     assert "Saved" not in said_by(two, 1)
@@ -69,7 +70,14 @@ def test_two_processes_equal_one_with_twice_the_batch(settings: Make, tiny: Path
 @needs_forkserver
 def test_fewer_validation_windows_than_processes(settings: Make) -> None:
     """A process without a window takes part in every sum; the results are those of one process."""
-    shape = {"batch_size": 1, "val_windows": 1, "val_freq": 2, "total_frames": 4 * 32, "learning_rate": 1e-9}
+    shape = {
+        "batch_size": 1,
+        "warmup_frames": 16,
+        "val_windows": 1,
+        "val_freq": 2,
+        "total_frames": 2 * 32,
+        "learning_rate": 1e-9,
+    }
     chosen = settings(**shape)
     assert run_processes(chosen) == [0, 0], said_by(chosen, 0) + said_by(chosen, 1)
     alone = finetune(settings(**shape, out_weights=str(chosen.out_path.with_name("alone.weights"))))
@@ -84,7 +92,15 @@ def test_fewer_validation_windows_than_processes(settings: Make) -> None:
 @pytest.mark.e2e
 @needs_forkserver
 def test_resume_is_exact_with_two_processes(settings: Make, tmp_path: Path) -> None:
-    shape = {"batch_size": 1, "T": 24, "trunc_t": 8, "total_frames": 6 * 16, "warmup_frames": 30, "save_every": 1}
+    shape = {
+        "batch_size": 1,
+        "T": 24,
+        "trunc_t": 8,
+        "total_frames": 6 * 16,
+        "warmup_frames": 30,
+        "save_every": 4,
+        "val_freq": 6,
+    }
     whole, cut = settings(**shape), settings(**shape, out_weights=str(tmp_path / "cut.weights"))
     assert run_processes(whole) == [0, 0], said_by(whole, 0)
 
@@ -213,7 +229,7 @@ def test_devices_and_precisions(tiny: Path) -> None:
 
 @pytest.mark.e2e
 def test_bf16_autocast_trains(settings: Make, tiny: Path) -> None:
-    result = finetune(settings(precision="bf16"))
+    result = finetune(settings(precision="bf16", **SHORT))
     policy = load_policy(tiny / "tiny.model", result.out_weights)
     assert all(parameter.dtype == torch.float32 for parameter in policy.parameters())
     assert result.skipped_steps == 0

@@ -35,7 +35,7 @@ from steve1.training.logging.layout import description
 from steve1.training.logging.summary import foreign_goals
 from steve1.training.loop import Hooks
 from steve1.training.train import finetune
-from tests.training.conftest import E, same, weights_of, write_episode, write_lists
+from tests.training.conftest import SHORT, E, same, weights_of, write_episode, write_lists
 
 Make = Callable[..., TrainSettings]
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -140,8 +140,8 @@ def test_a_resumed_run_has_each_point_of_its_curves_once(settings: Make) -> None
             raise Crash
 
     with pytest.raises(Crash):
-        finetune(settings(log_every=1), hooks=Hooks(on_step=crash))
-    result = finetune(settings(log_every=1))
+        finetune(settings(log_every=1, val_freq=0), hooks=Hooks(on_step=crash))
+    result = finetune(settings(log_every=1, val_freq=0))
     board = EventAccumulator(str(result.run_dir))
     board.Reload()
     assert [event.step for event in board.Scalars("train/loss")] == [1, 2, 3, 4, 5, 6]
@@ -162,7 +162,7 @@ def test_the_contact_sheet_shows_frames_with_their_goals(settings: Make) -> None
     assert np.array_equal(sheet[16:height, :128], episode.frames(batch["start"][0], batch["start"][0] + 1)[0])
     assert np.array_equal(sheet[height + 16 : 2 * height, :128], episode.frames(goal, goal + 1)[0])
     assert np.array_equal(batch["goals"][0, 0].numpy(), np.asarray(episode.goals[goal], np.float32))
-    finetune(settings())
+    finetune(settings(total_frames=32, warmup_frames=16, val_freq=0))
     assert cv2.imread(str(settings().run_dir / "first_batch.png")).shape[2] == 3
     without = {
         **batch,
@@ -224,7 +224,7 @@ def test_an_episode_too_short_is_skipped_by_name(
 
 @pytest.mark.e2e
 def test_the_guides_call(settings: Make, tiny: Path, tmp_path: Path) -> None:
-    chosen = settings()
+    chosen = settings(**{**SHORT, "val_freq": 3})
     more: dict[str, Any] = {
         name: getattr(chosen, name)
         for name in ("checkpoint_dir", "sampling_dir", "batch_size", "T", "trunc_t", "total_frames", "warmup_frames", "val_freq",

@@ -318,6 +318,7 @@ def test_workers_for_which_there_are_no_files_say_so(
         raise OSError("Too many open files")
 
     monkeypatch.setattr(torch.multiprocessing, first, fails)
+    gc.collect()  # what tests before this one left
     unseen: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", unseen.append)
     with pytest.raises(OSError, match="Too many"):
@@ -335,6 +336,7 @@ def test_a_worker_that_does_not_start_leaves_no_other(dataset: Path, monkeypatch
         begin(process)
 
     monkeypatch.setattr(BaseProcess, "start", fails_at_the_second)
+    gc.collect()  # what tests before this one left
     unseen: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", unseen.append)
     with pytest.raises(OSError, match="Resource"):

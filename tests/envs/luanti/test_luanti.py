@@ -239,18 +239,39 @@ def test_a_killed_game_is_noticed_and_restarts(env: Any) -> None:
     assert set(env.pids).isdisjoint(old)
 
 
-def test_a_hanging_game_ends_within_the_limit() -> None:
-    with make_env("luanti", worker=False, timeout_s=60) as env:
-        env.reset(seed=0)
-        env._process.timeout_s = 2.0  # type: ignore[attr-defined]
-        env._process.control.settimeout(2.0)  # type: ignore[attr-defined]
-        pids = env.pids  # type: ignore[attr-defined]
-        os.kill(pids[0], signal.SIGSTOP)
-        begun = time.monotonic()
-        with pytest.raises(GameDied, match="does not run"):
-            act(env, 2)
-        assert time.monotonic() - begun < 120
-        assert all(gone(pid) for pid in pids)
+def test_two_games_side_by_side_do_not_mix(env: Any) -> None:
+    one, two = make_env("luanti", worker=False, instance=1), env
+    try:
+        first, second = start_states("luanti", "meadow", "eval")[:2]
+        one.reset(seed=0, options={"start": first, "inventory": {"dirt": 1}})
+        two.reset(seed=0, options={"start": second, "inventory": {"cobblestone": 2}})
+        for _ in range(10):
+            a, _ = act(one, 1, forward=1)
+            b, _ = act(two, 1, camera=[0.0, 5.0])
+        assert a["inventory"] == {"dirt": 1}
+        assert b["inventory"] == {"cobblestone": 2}
+        assert np.allclose(at(b), [second["x"], second["y"], second["z"]], atol=0.1)
+        assert np.linalg.norm((at(a) - [first["x"], first["y"], first["z"]])[[0, 2]]) > 0.8
+        one.close()
+        act(two, 5)  # the other one lives on
+    finally:
+        one.close()
+    with pytest.raises(GameDied):
+        act(one, 1)
+
+
+def test_a_hanging_game_ends_within_the_limit(env: Any) -> None:
+    """The last test of this game: nobody starts it again."""
+    env.reset(seed=0)
+    env._process.timeout_s = 2.0
+    env._process.control.settimeout(2.0)
+    pids = env.pids
+    os.kill(pids[0], signal.SIGSTOP)
+    begun = time.monotonic()
+    with pytest.raises(GameDied, match="does not run"):
+        act(env, 2)
+    assert time.monotonic() - begun < 120
+    assert all(gone(pid) for pid in pids)
 
 
 def test_a_start_that_fails_is_tried_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,29 +292,6 @@ def test_a_start_that_fails_is_tried_once_more(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(GameDied, match="does not run"):
         make_env("luanti", worker=False, width=64, height=64)
     assert len(tries) == 4
-
-
-def test_two_games_side_by_side_do_not_mix() -> None:
-    one = make_env("luanti", worker=False, instance=0)
-    two = make_env("luanti", worker=False, instance=1)
-    try:
-        first, second = start_states("luanti", "meadow", "eval")[:2]
-        one.reset(seed=0, options={"start": first, "inventory": {"dirt": 1}})
-        two.reset(seed=0, options={"start": second, "inventory": {"cobblestone": 2}})
-        for _ in range(10):
-            a, _ = act(one, 1, forward=1)
-            b, _ = act(two, 1, camera=[0.0, 5.0])
-        assert a["inventory"] == {"dirt": 1}
-        assert b["inventory"] == {"cobblestone": 2}
-        assert np.allclose(at(b), [second["x"], second["y"], second["z"]], atol=0.1)
-        assert np.linalg.norm((at(a) - [first["x"], first["y"], first["z"]])[[0, 2]]) > 0.8
-        one.close()
-        act(two, 5)  # the other one lives on
-    finally:
-        one.close()
-        two.close()
-    with pytest.raises(GameDied):
-        act(two, 1)
 
 
 def test_a_killed_program_leaves_no_process_behind() -> None:

@@ -60,5 +60,4 @@ def test_a_list_of_tasks_is_evaluated_by_minedojos_own_signal(
     assert not solved["nothing", "harvest_milk"]
     assert not solved["random", "harvest_1_log"]
     assert (folder / "report.html").exists()
-    # The tests' own Python keeps one helper for its worker processes.
-    assert [process for process in left() if "resource_tracker" not in process] == []
+    assert left() == []
