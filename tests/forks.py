@@ -7,6 +7,7 @@ child would wait for them for ever. A spawned process imports torch first, which
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import multiprocessing
 import multiprocessing.forkserver
 import os
@@ -28,6 +29,8 @@ from steve1.core.processes import descendants, gone
 HERE = "forkserver" in multiprocessing.get_all_start_methods()
 needs_forkserver = pytest.mark.skipif(not HERE, reason="processes cannot be forked here")
 USER_ERROR = 7
+# A process that takes longer writes to its log where it is.
+_LONG_S = 200
 _IMPORTED = [
     "tests.quick_disk",
     "steve1.training.train",
@@ -71,6 +74,7 @@ def _run(job: Callable[..., object], args: tuple[Any, ...], log: str, address: A
     os.dup2(1, 2)
     sys.stdout = os.fdopen(1, "w")
     multiprocessing.get_context = quick_context  # type: ignore[assignment]
+    faulthandler.dump_traceback_later(_LONG_S)
     code = 0
     try:
         job(*args)

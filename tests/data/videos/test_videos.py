@@ -149,7 +149,7 @@ def test_bars_are_cut_off_and_other_shapes_are_named(tmp_path: Path) -> None:
     old = look_at(framed((480, 360), (0, 0, 480, 360)))
     assert old.crop == (0, 0, 480, 360)
     assert "stretched" in old.notes[0]
-    with pytest.raises(UserError, match="upright"):
+    with pytest.raises(UserError, match="portrait"):
         look_at(framed((360, 640), (0, 0, 360, 640)))
     with pytest.raises(UserError, match="too small"):
         look_at(framed((112, 64), (0, 0, 112, 64)))
