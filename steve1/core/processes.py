@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 MARK = "STEVE1_WORKER"
@@ -101,13 +102,26 @@ def uninterrupted() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    waits = True
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {int(number): signal.getsignal(number) for number in numbers}
     before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
-    for number in before:
-        signal.signal(number, lambda which, _: came.append(which))
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if waits:
+            came.append(number)
+        elif callable(handler := before[number]):  # one that came first has interrupted the end
+            handler(number, frame)
+        else:
+            signal.signal(number, handler)
+            signal.raise_signal(number)
+
     try:
+        for number in before:
+            signal.signal(number, note)
         yield
     finally:
+        waits = False
         for number, handler in before.items():
             signal.signal(number, handler)
         for first in came[:1]:

@@ -19,7 +19,7 @@ from steve1.core.executor import ExecutorConfig, WorkerDied, job_results, run_jo
 from steve1.core.executor.cluster import connected_ray
 from steve1.core.executor.local import InlineWorker
 from steve1.core.files import made, remove_half_written
-from steve1.core.processes import descendants, end_tree, gone
+from steve1.core.processes import descendants, end_tree, gone, uninterrupted
 from tests import forks
 
 
@@ -164,6 +164,28 @@ def test_a_process_tree_is_ended_as_a_whole() -> None:
     assert end_tree(parent.pid, patience_s=60.0) == []
     parent.wait(60)
     assert gone(child)
+
+
+def test_ctrl_c_between_two_handlers_leaves_none_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may come while the handlers are being put back: SIGTERM must still do what it did."""
+    ended: list[int] = []
+    set_to, own = signal.signal, signal.getsignal(signal.SIGINT)
+
+    def impatient(number: int, handler: Any) -> Any:
+        found = set_to(number, handler)
+        if handler is own:
+            signal.raise_signal(signal.SIGINT)
+        return found
+
+    before = set_to(signal.SIGTERM, lambda number, frame: ended.append(number))
+    monkeypatch.setattr(signal, "signal", impatient)
+    try:
+        with pytest.raises(KeyboardInterrupt), uninterrupted():
+            pass
+        signal.raise_signal(signal.SIGTERM)
+        assert ended == [signal.SIGTERM]
+    finally:
+        set_to(signal.SIGTERM, before)
 
 
 def test_half_written_files_of_the_dead_are_swept_and_of_the_living_are_not(tmp_path: Path) -> None:

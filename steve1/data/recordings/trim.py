@@ -122,7 +122,7 @@ def read_times(path: str | Path) -> list[Clip]:
 
 def _is_header(parts: list[str]) -> bool:
     """Whether these are the names of columns. A recording may be called "video" too, and has times behind its name."""
-    return parts[0].lower() in _HEADER and not re.search(r"\d", "".join(parts[1:3]))
+    return parts[0].lower() in _HEADER and not any(re.match(r"f?\d", part) for part in parts[1:3])
 
 
 def _clip(parts: list[str], where: str) -> Clip:

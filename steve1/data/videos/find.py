@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +19,7 @@ LONGEST_NAME = 210
 
 @dataclass(frozen=True)
 class FoundVideos:
-    """Videos sorted by path with the names of their episodes, and those left out, with the reason."""
+    """Videos sorted by path, those of linked folders last, with the names of their episodes, and those left out, with the reason."""
 
     videos: dict[str, Path] = field(default_factory=dict)  #: by name
     left_out: list[tuple[Path, str]] = field(default_factory=list)
@@ -42,24 +43,15 @@ def find_videos(folder: str | os.PathLike[str]) -> FoundVideos:
         raise UserError("The folder of videos does not exist.", where=root, todo=todo)
     found: list[Path] = []
     left_out: list[tuple[Path, str]] = []
-    seen: set[Path] = set()
-    for place, folders, names in os.walk(root, followlinks=True):
-        own = Path(place).resolve()
-        # No folder is searched twice: a link may lead back. An episode's pictures have actions; the output folder may lie inside the input folder.
-        if own in seen or _is_episode(Path(place)):
-            folders.clear()
+    for path in _files(root):
+        if path.suffix.lower() not in ENDINGS:
             continue
-        seen.add(own)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for path in (Path(place, name) for name in sorted(names) if not name.startswith(".")):
-            if path.suffix.lower() not in ENDINGS:
-                continue
-            if not path.is_file():
-                left_out.append((path, "it cannot be opened, or is no ordinary file"))
-            elif path.with_suffix(".jsonl").exists() or path.with_suffix(".jsonl.gz").exists():
-                left_out.append((path, "its actions lie beside it: convert it with tools/convert_recordings.py"))
-            else:
-                found.append(path)
+        if not path.is_file():
+            left_out.append((path, "it cannot be opened, or is no ordinary file"))
+        elif path.with_suffix(".jsonl").exists() or path.with_suffix(".jsonl.gz").exists():
+            left_out.append((path, "its actions lie beside it: convert it with tools/convert_recordings.py"))
+        else:
+            found.append(path)
     if not found and not left_out:
         raise UserError("There is no video in this folder.", where=root, expected=", ".join(ENDINGS))
     short = ["_".join(path.relative_to(root).with_suffix("").parts) for path in found]
@@ -72,6 +64,23 @@ def find_videos(folder: str | os.PathLike[str]) -> FoundVideos:
         elif videos.setdefault(name, path) != path:
             left_out.append((path, f"its episodes would have the names of those of {videos[name].name}: rename it"))
     return FoundVideos(videos, left_out)
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """All files but hidden ones and those of episodes, of each folder once: a folder that lies here and is linked too keeps its own name."""
+    seen: set[Path] = set()
+    links = [root]
+    for link in links:
+        for place, folders, names in os.walk(link):
+            own = Path(place).resolve()
+            # A link may lead back. An episode's pictures have actions; the output folder may lie inside the input folder.
+            if own in seen or _is_episode(Path(place)):
+                folders.clear()
+                continue
+            seen.add(own)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            links += [path for path in (Path(place, name) for name in folders) if path.is_symlink()]
+            yield from (Path(place, name) for name in sorted(names) if not name.startswith("."))
 
 
 def _is_episode(folder: Path) -> bool:

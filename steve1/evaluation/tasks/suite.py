@@ -185,7 +185,7 @@ class Suite:
     """All tasks of one environment, by name.
 
     Attributes:
-        digest: sha256 of what the file says; comments and the order of keys do not count.
+        digest: sha256 of what the file says; comments and the order of keys do not count, unless two tasks have the same items in another order.
         steps: of every episode, where they are not the tasks' own; 0: these.
     """
 
@@ -359,4 +359,8 @@ def load_suite(name: str | os.PathLike[str] = "luanti") -> Suite:
     english = {key: _with_english_name(entry) for key, entry in entries.items()}
     said = {**content, **({"defaults": defaults} if "defaults" in content else {}), "tasks": english}
     text = json.dumps(said, sort_keys=True, ensure_ascii=False, default=str)
+    orders = {key: list(task.inventory) for key, task in tasks.items()}
+    if len(set(map(tuple, orders.values()))) > len({tuple(sorted(order)) for order in orders.values()}):
+        # Tasks with the same items in another order shared their episodes before: evaluations of then are none of these.
+        text += json.dumps(orders, sort_keys=True)
     return Suite(env, tasks, path, hashlib.sha256(text.encode()).hexdigest())

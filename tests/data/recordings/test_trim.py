@@ -139,6 +139,8 @@ def test_lists_with_commas_tabs_spaces_and_comments(tmp_path: Path) -> None:
     ]  # fmt: skip
     clips = read_times(times(tmp_path, "Video, 1, 2\nrecording, f3, end\n"))
     assert [(c.recording, c.start) for c in clips] == [("Video", Moment(1)), ("recording", Moment(frame=3))]
+    clips = read_times(times(tmp_path, "name;t0;t1 (0:00)\na;1;2\n"))
+    assert [(c.recording, c.start) for c in clips] == [("a", Moment(1))]
     with pytest.raises(UserError) as caught:
         read_times(times(tmp_path, "a,1,2\na,5,4\nb,1\nc,x,2\nd,1,2,../up\n"))
     assert all(f"line {n}" in str(caught.value) for n in (2, 3, 4, 5))

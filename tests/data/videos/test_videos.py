@@ -317,6 +317,19 @@ def test_videos_in_linked_folders_are_found_once(tmp_path: Path) -> None:
     assert sorted(find_videos(tmp_path / "v").videos) == ["more_far", "near"]
 
 
+def test_a_link_beside_its_folder_renames_no_video(tmp_path: Path) -> None:
+    """By its name a mask is given, and its episodes are called."""
+    for name in ("2024/x.mp4", "2024/.kept/y.mp4"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    before = list(find_videos(tmp_path).videos)
+    (tmp_path / "1-newest").symlink_to(tmp_path / "2024")
+    assert list(find_videos(tmp_path).videos) == before == ["2024_x"]
+    (tmp_path / "2024" / "0-all").symlink_to(tmp_path)
+    (tmp_path / "2024" / "0-kept").symlink_to(tmp_path / "2024" / ".kept")
+    assert list(find_videos(tmp_path).videos) == ["2024_x", "2024_0-kept_y"]
+
+
 def test_the_pictures_of_episodes_are_no_videos_to_label(tmp_path: Path) -> None:
     """A run whose output lies beside the videos would label its own episodes when it is continued."""
     (tmp_path / "frames.mp4").write_bytes(b"x")

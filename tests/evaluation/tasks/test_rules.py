@@ -505,5 +505,7 @@ def test_what_is_in_hand_is_part_of_the_beginning(tmp_path: Path) -> None:
     path.write_text(
         f"env: luanti\ntasks:\n  a: {{prompts: {{en: x}}, inventory: {{pickaxe: 1, dirt: 9}}, {rest}\n  b: {{prompts: {{en: y}}, inventory: {{dirt: 9, pickaxe: 1}}, {rest}\n"
     )
-    tasks = load_suite(path).tasks
-    assert tasks["a"].beginning != tasks["b"].beginning
+    suite = load_suite(path)
+    assert suite.tasks["a"].beginning != suite.tasks["b"].beginning
+    path.write_text(path.read_text().replace("{dirt: 9, pickaxe: 1}", "{pickaxe: 1, dirt: 9}"))
+    assert load_suite(path).digest != suite.digest, "there they share their episodes, which are not gone on with"
