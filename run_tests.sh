@@ -23,6 +23,8 @@ say() { printf '\n== %s\n' "$*"; }
 unset PYTHONDONTWRITEBYTECODE
 # The tests themselves are translated while the types are checked.
 "$PYTHON" -m pytest --collect-only -q >/dev/null 2>&1 &
+COLLECTING=$!
+trap 'kill "$COLLECTING" 2>/dev/null || true' EXIT   # in the background it does not hear Ctrl-C
 
 say "ruff";          "$PYTHON" -m ruff check .; "$PYTHON" -m ruff format --check .
 say "mypy";          "$PYTHON" -m mypy
@@ -38,7 +40,8 @@ else
 fi
 
 say "tests"
-wait
+wait "$COLLECTING" || true
+trap - EXIT
 # In their own process group, so that nothing a test leaves running survives or blocks.
 run_group() {
   set -m

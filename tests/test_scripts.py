@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from steve1.core.paths import ROOT
+from steve1.core.processes import gone
 
 SOURCED = ("tools/python.sh", "tools/presets.sh")
 SCRIPTS = sorted(
@@ -274,6 +278,40 @@ def test_the_help_lists_every_variable(script: str, fake: Path) -> None:
     named = re.findall(r'^(?:export )?([A-Z_0-9]+)="\$\{\1:?-[^}]*\}"', (ROOT / script).read_text(), re.MULTILINE)
     said = start(ROOT / script, ROOT, "--help", PYTHON=str(fake)).stdout
     assert [name for name in named if f"\n    {name}=" not in said] == ["STEVE1_FROM"]
+
+
+@pytest.mark.parametrize("ended", ["a fault", "Ctrl-C"])
+def test_checks_that_are_ended_leave_nothing_running(tmp_path: Path, ended: str) -> None:
+    """While the types are checked, the tests are collected in the background."""
+    for name in ("run_tests.sh", "tools/python.sh"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "tools" / "setup.sh").touch()
+    python, collecting, checking = tmp_path / ".venv" / "bin" / "python", tmp_path / "collecting", tmp_path / "checking"
+    python.parent.mkdir(parents=True)
+    python.write_text(
+        f"""#!/bin/sh
+case "$*" in
+  *--collect-only*) echo $$ > '{collecting}'; exec sleep 100 ;;
+  *ruff*) until [ -s '{collecting}' ]; do sleep 0.01; done; touch '{checking}'; {"exit 1" if ended == "a fault" else "exec sleep 100"} ;;
+esac
+"""
+    )
+    python.chmod(0o755)
+    run = subprocess.Popen(["bash", str(tmp_path / "run_tests.sh")], stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        until = time.monotonic() + 60
+        while not checking.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        if ended == "Ctrl-C":
+            os.killpg(run.pid, signal.SIGINT)  # what a terminal does
+        assert run.wait(60) != 0
+        while not gone(int(collecting.read_text())) and time.monotonic() < until:
+            time.sleep(0.01)
+        assert gone(int(collecting.read_text()))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
 
 
 def test_a_misspelt_skill_does_not_keep_the_quickstarts_name(tmp_path: Path) -> None:

@@ -16,6 +16,10 @@ from steve1.core.errors import UserError
 TIMEOUT = datetime.timedelta(hours=2)
 """How long a process waits for the others: they may compute features of episodes that are longer, or write to a slow disk."""
 
+_left: list[object] = []
+"""Groups that this process has left. A network that trained in one outlives it: as its last owner, DDP would end the group's threads while
+it holds Python's lock, for which one of them may wait to free what it has summed, and both would wait for ever."""
+
 
 class Ranks:
     """This process's rank, the number of processes, and its device."""
@@ -95,6 +99,7 @@ def joined(device: str = "auto", threads: int = 0) -> Iterator[Ranks]:
     finally:
         torch.set_num_threads(before)
         if world > 1 and dist.is_initialized():
+            _left.append(dist.group.WORLD)
             dist.destroy_process_group()
 
 

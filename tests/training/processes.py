@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -40,6 +41,15 @@ def log_of(chosen: TrainSettings, rank: int) -> Path:
 
 def run_processes(chosen: TrainSettings, world: int = 2, die_at: int = 0, within: float = 240) -> list[int | None]:
     """Train in `world` processes as torchrun would; their exit codes, None for one that did not end in time and was killed."""
+    return run_ranks(
+        lambda rank, environment: start_training(chosen, log_of(chosen, rank), environment, die_at), world, within
+    )
+
+
+def run_ranks(
+    start: Callable[[int, dict[str, str]], BaseProcess], world: int = 2, within: float = 240
+) -> list[int | None]:
+    """As `run_processes`, of the processes that `start` makes of a rank and its environment."""
     children = []
     # A port below those that the system gives to anybody who connects, and locked: the first process takes it only later.
     with contextlib.closing(Ports(1, 20_000, 32_000)) as ports:
@@ -48,7 +58,7 @@ def run_processes(chosen: TrainSettings, world: int = 2, die_at: int = 0, within
                 "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1",
                 "MASTER_PORT": str(ports.numbers[0]),
             }  # fmt: skip
-            children.append(start_training(chosen, log_of(chosen, rank), environment, die_at))
+            children.append(start(rank, environment))
         end = time.monotonic() + within
         for child in children:
             child.join(max(0.1, end - time.monotonic()))

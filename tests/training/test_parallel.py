@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.policy import make_batch
 from steve1.core.device import choose_precision
@@ -24,9 +27,10 @@ from steve1.training.distributed import Ranks, joined, local_device
 from steve1.training.logging.scalars import read_scalars
 from steve1.training.step import Stepper
 from steve1.training.train import finetune
+from tests import forks
 from tests.forks import USER_ERROR, needs_forkserver
 from tests.training.conftest import SHORT, STILL, apart, mean_gradients, same, weights_of
-from tests.training.processes import DIED, log_of, run_processes
+from tests.training.processes import DIED, log_of, run_processes, run_ranks
 
 Make = Callable[..., TrainSettings]
 
@@ -145,6 +149,27 @@ def test_features_are_computed_by_all_processes(settings: Make, tiny: Path, tmp_
         assert np.allclose(cache.rows_of(path), wanted, rtol=1e-2, atol=1e-3)
 
 
+def leave(environment: dict[str, str]) -> None:
+    """Leave a run whose last sum is not done yet, as if gloo's thread were slow to let it go; then free the network, as a run does."""
+    import torch.distributed.nn.functional  # imported within, as by a first optimizer, it would hold the group for ever
+
+    os.environ |= environment
+    with joined("cpu") as ranks:
+        network = DistributedDataParallel(torch.nn.Linear(2, 2))
+        time.sleep(ranks.is_main)
+        dist.all_reduce(torch.ones(2), async_op=True)
+    del network
+
+
+@pytest.mark.e2e
+@needs_forkserver
+def test_a_process_that_is_done_does_not_wait_for_its_own_threads_for_ever(tmp_path: Path) -> None:
+    codes = run_ranks(
+        lambda rank, environment: forks.start(leave, environment, log=tmp_path / f"{rank}.log"), within=60
+    )
+    assert codes == [0, 0]
+
+
 def test_ddp_keeps_the_gradients_in_the_buckets_that_it_sends(tiny: Path) -> None:
     """Let go after each step, they would be copied into the buckets each time."""
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
@@ -161,6 +186,7 @@ def test_ddp_keeps_the_gradients_in_the_buckets_that_it_sends(tiny: Path) -> Non
             places.append([each.grad.data_ptr() for each in policy.parameters() if each.grad is not None])
         assert places[1] == places[2] == places[3], "after the first step, whose order of gradients the buckets take"
         assert len(places[3]) > 10
+        del stepper  # before the group: see `distributed._left`
     finally:
         dist.destroy_process_group()
 

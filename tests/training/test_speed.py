@@ -114,6 +114,7 @@ def test_gradients_are_exchanged_once_a_step(settings: Make, tiny: Path, tmp_pat
         stepper.step(piece, stepper.initial_states(piece), 1e-4)
         trained = sum(p.numel() for p in stepper._module.parameters() if p.requires_grad)
         assert sum(exchanged) == trained
+        del stepper  # before the group: see `distributed._left`
     finally:
         dist.destroy_process_group()
 
