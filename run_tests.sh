@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every check and test that this machine supports: linters, types, import rules, shell scripts, tests.
 #   needs: nothing; installs .venv and the game's packages first (tools/setup.sh --dev)
-#   takes: about thirteen minutes on two cores, plus installation
+#   takes: about fourteen minutes on two cores, plus installation
 #   usage: bash run_tests.sh [--fast] [pytest arguments …]     (--fast: no end-to-end runs, no game)
 set -eu
 export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
