@@ -30,6 +30,8 @@ LISTENS = 0.005
 FORGOTTEN = 0.02
 # A policy that looks at its frames scores far below one that only knows how often each action occurs: a mini policy that aims, by a sixth.
 BLIND = 0.95
+# Among so few steps a skipped one is an outlier, which the spike filter is for.
+FEW_SKIPPED = 0.01
 # With half of all steps clipped, the norm is no longer a guard but the rule.
 CLIPPED = 0.5
 # A fifth of the time without work is worth a setting.
@@ -102,6 +104,12 @@ def _mixed(run: Run) -> str:
     )
 
 
+def _changed(run: Run, **changes: Any) -> str | None:
+    """The line that trains again with these settings; None where the run had them."""
+    same = all(run.setting(name, getattr(TrainSettings, name)) == value for name, value in changes.items())
+    return None if same else run.command(**changes)
+
+
 def early(run: Run) -> Findings:
     """Too few steps for anything that is read from curves."""
     frames = run.frames
@@ -114,11 +122,13 @@ def losses(run: Run) -> Findings:
     """Did the losses fall, and did the validation loss stay down?"""
     if skipped := int(run.last("train/skipped_steps") or 0):
         were = plural(skipped, "step was", "steps were") + " skipped"
-        values = {
-            "validate": f"python tools/validate_dataset.py {_datasets(run)}",
-            "fp32": run.command(precision="fp32"),
-        }
-        yield finding("unstable", skipped=were, count=skipped, lower=_with_rate(run, 1 / 2), **values)
+        validate = f"python tools/validate_dataset.py {_datasets(run)}"
+        if skipped <= FEW_SKIPPED * run.steps:
+            steps = {"steps": plural(run.steps, "step"), "steps_zh": f"{run.steps:,}"}
+            yield finding("skipped_few", count=skipped, validate=validate, **steps)
+        else:
+            values = {"validate": validate, "fp32": _changed(run, precision="fp32")}
+            yield finding("unstable", skipped=were, count=skipped, lower=_with_rate(run, 1 / 2), **values)
     best, start = run.best, run.at_start
     first, last = run.part("train/loss", 0.0, 1 / 3), run.part("train/loss", 2 / 3, 1.0)
     flat = False
@@ -156,7 +166,7 @@ def _overfitting(run: Run) -> Findings:
     fewer: dict[str, Any] = {"jitter": True}
     if run.setting("finetune_mode", "all") == "all":
         fewer["finetune_mode"] = "lora"
-    commands = {"weights": run.weights, "shorter": run.command(total_frames=frames), "fewer": run.command(**fewer)}
+    commands = {"weights": run.weights, "shorter": run.command(total_frames=frames), "fewer": _changed(run, **fewer)}
     yield finding("overfitting", then=then, now=now, **numbers, **commands)
 
 
@@ -213,6 +223,9 @@ def goal(run: Run) -> Findings:
         else:
             yield finding("goals_alike", mixed=_mixed(run), **values)
     else:
+        if run.replays:  # it was validated on the new episodes alone
+            yield finding("goal_ignored_replayed", **values)
+            return
         validate = f"python tools/validate_dataset.py {_datasets(run)}"
         yield finding("goal_ignored", mixed=_mixed(run), validate=validate, **values)
 

@@ -51,11 +51,13 @@ def texts(package: str) -> dict[str, Any]:
 
 
 def filled(key: str, entry: Mapping[str, Any], values: Mapping[str, Any]) -> Advice:
-    """The finding that an entry of an advice.yaml describes, with its values filled in."""
+    """The finding that an entry of an advice.yaml describes, with its values filled in; what to try is left out where it names one that is None."""
+    missing = [f"{{{name}}}" for name, value in values.items() if value is None]
     todo = []
     for item in entry.get("do", ()):
         both = {"en": item, "zh": item} if isinstance(item, str) else item
-        todo.append(Todo(both["en"].format(**values), both["zh"].format(**values), both.get("turn", "")))
+        if not any(name in both["en"] for name in missing):
+            todo.append(Todo(both["en"].format(**values), both["zh"].format(**values), both.get("turn", "")))
     return Advice(key, entry["level"], entry["en"].format(**values), entry["zh"].format(**values), tuple(todo))
 
 

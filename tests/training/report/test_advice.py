@@ -81,7 +81,8 @@ def test_the_target_is_what_the_weights_were_trained_on(tmp_path: Path) -> None:
 
 
 SHAPES: dict[str, dict[str, Any]] = {
-    "unstable": {"changes": {"train/skipped_steps": curve(1, 3)}},
+    "unstable": {"changes": {"train/skipped_steps": curve(1, 30)}},
+    "skipped_few": {"changes": {"train/skipped_steps": curve(1, 3)}},
     "rate_too_high": {"changes": {"train/loss": curve(2.0, 2.1, 2.2, 2.4, 2.6, 2.7)}},
     "not_learning": {"changes": {"train/loss": curve(2.0, 2.01, 2.0, 1.99, 2.0, 1.995), "validation/loss": curve(2.0, 1.999, 1.998)}},
     "overfitting": {"changes": {"validation/loss": curve(2.5, 2.1, 2.0, 2.05, 2.1, 2.2)}},
@@ -91,6 +92,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "too_early": {"changes": {"train/loss": curve(2.0, 3.0, 4.0, every=1), "validation/loss": curve(2.5, 2.6, every=3), "retention/loss": None, "train/gradient_norm": None, "train/clipped_share": None, "speed/data_wait_share": None, **{f"goal/{name}": None for name in ("true_minus_shuffled", "true_minus_none", "error_shuffled", "error_none")}}},
     "goals_alike": {"changes": {"goal/true_minus_shuffled": curve(-0.001)}},
     "goals_alike_replayed": {"changes": {"goal/true_minus_shuffled": curve(-0.001)}, "settings": {"replay": "old.replay.safetensors"}},
+    "goal_ignored_replayed": {"changes": {"goal/true_minus_shuffled": curve(-0.001), "goal/true_minus_none": curve(0.002)}, "settings": {"replay": "old.replay.safetensors"}},
     "goal_unclear": {"changes": {"goal/error_shuffled": curve(0.3), "goal/error_none": curve(0.3)}},
     "forgetting": {"changes": {"retention/loss": curve(2.0, 2.02, 2.1)}},
     "retention_unknown": {"changes": {"retention/loss": None}},
@@ -109,6 +111,17 @@ def test_each_finding_and_what_it_says(key: str) -> None:
     assert key in advice
     assert advice[key].todo
     assert any("一" <= letter <= "鿿" for letter in said(advice[key], "zh"))
+
+
+def test_nothing_is_advised_that_the_run_had() -> None:
+    worse = {"validation/loss": curve(2.5, 2.1, 2.0, 2.05, 2.1, 2.2)}
+    fewer = "Vary the windows"
+    assert fewer in said(found(worse, settings={"finetune_mode": "frozen_cnn"})["overfitting"])
+    assert fewer in said(found(worse, settings={"jitter": True})["overfitting"])
+    assert fewer not in said(found(worse, settings={"finetune_mode": "frozen_cnn", "jitter": True})["overfitting"])
+    skipped = {"train/skipped_steps": curve(1, 30)}
+    assert "bfloat16" in said(found(skipped)["unstable"])
+    assert "bfloat16" not in said(found(skipped, settings={"precision": "fp32"})["unstable"])
 
 
 def test_every_finding_is_among_these() -> None:
