@@ -10,7 +10,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from steve1.core.errors import UserError, fail
 from steve1.core.messages import LANGUAGES, message, translate_warnings
 from steve1.core.options import CommandLine
 from steve1.core.paths import display, python_path
-from steve1.core.processes import started_with
+from steve1.core.processes import handling, started_with
 
 Arguments = TypeVar("Arguments")
 _FIRST_SPEAKS_S = 30.0
@@ -133,20 +132,13 @@ def run_command(words: Sequence[str], good: Sequence[int] = (0,)) -> None:
 @contextlib.contextmanager
 def _passed_on_to(child: subprocess.Popen[Any]) -> Iterator[None]:
     """Ctrl-C and SIGTERM do not stop this process in the body; they go to the child."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may say what a signal does
-        yield
-        return
 
     def pass_on(number: int, _: object) -> None:
         if number != signal.SIGINT or not _in_foreground():  # a terminal has told the child too
             child.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handling(pass_on, signal.SIGINT, signal.SIGTERM):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _in_foreground() -> bool:

@@ -9,11 +9,12 @@ import contextlib
 import ctypes
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
@@ -96,36 +97,56 @@ def end(process: subprocess.Popen[Any], first: int = signal.SIGTERM, patience_s:
 
 
 @contextlib.contextmanager
+def handling(handler: Callable[[int, FrameType | None], None], *numbers: signal.Signals) -> Iterator[dict[int, Any]]:
+    """Within the body these signals go to `handler`; those that are ignored stay ignored, as nohup and a shell's background jobs want it.
+
+    Yields {number: its handler before}, which is empty outside the main thread: only that may say what a signal does.
+    """
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {int(number): signal.getsignal(number) for number in numbers}
+        before = {number: old for number, old in before.items() if old not in (signal.SIG_IGN, None)}
+    try:
+        for number in before:
+            signal.signal(number, handler)
+        yield before
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+@contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP wait for the end of the body: within, a frame that is being encoded would be lost, or a file that is being finished."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may say what a signal does
-        yield
-        return
     came: list[int] = []
     waits = True
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {int(number): signal.getsignal(number) for number in numbers}
-    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
 
     def note(number: int, frame: FrameType | None) -> None:
         if waits:
             came.append(number)
-        elif callable(handler := before[number]):  # one that came first has interrupted the end
-            handler(number, frame)
+        elif callable(old := before[number]):  # one that came first has interrupted the end
+            old(number, frame)
         else:
-            signal.signal(number, handler)
+            signal.signal(number, old)
             signal.raise_signal(number)
 
     try:
-        for number in before:
-            signal.signal(number, note)
-        yield
+        with handling(note, signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as before:
+            try:
+                yield
+            finally:
+                waits = False
     finally:
-        waits = False
-        for number, handler in before.items():
-            signal.signal(number, handler)
         for first in came[:1]:
             signal.raise_signal(first)
+
+
+def forget_lost_terminal() -> None:
+    """After SIGHUP: what is written to a terminal that is gone goes nowhere, where it would raise OSError."""
+    for stream in (1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(stream).st_mode) and not os.isatty(stream):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
 
 # ---- process trees ----

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import queue
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from steve1 import actions
 from steve1.agent import Agent
 from steve1.core.errors import UserError
 from steve1.core.messages import language, message
+from steve1.core.processes import forget_lost_terminal, handling
 from steve1.data.recordings.contractor import PERSON, POLICY
 from steve1.data.recordings.shards import alone_in
 from steve1.envs.interface import FPS, Action, Env, Info, Observation
@@ -409,27 +409,16 @@ class Session:
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
     """SIGTERM (a batch system, `docker stop`) and SIGHUP (a terminal or SSH that is gone) end the body as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may say what a signal does
-        yield
-        return
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = {
-        each: signal.getsignal(each) for each in numbers if signal.getsignal(each) is signal.SIG_DFL
-    }  # nohup ignores SIGHUP
 
     def stop(number: int, _: object) -> None:
         for each in before:
             signal.signal(each, signal.SIG_IGN)  # a recording is being finished
+        if number == signal.SIGHUP:
+            forget_lost_terminal()
         raise KeyboardInterrupt(signal.Signals(number))
 
-    for each in before:
-        signal.signal(each, stop)
-    try:
+    with handling(stop, signal.SIGTERM, signal.SIGHUP) as before:
         yield
-    finally:
-        if all(signal.getsignal(each) is stop for each in before):
-            for each, handler in before.items():
-                signal.signal(each, handler)
 
 
 def pressed(action: Action) -> list[str]:

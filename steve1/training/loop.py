@@ -7,7 +7,6 @@ import dataclasses
 import math
 import signal
 import statistics
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import torch
 from steve1.core.errors import UserError
 from steve1.core.messages import message
 from steve1.core.paths import display
+from steve1.core.processes import forget_lost_terminal, handling
 from steve1.core.run_folder import newest_resume_point
 from steve1.core.tuning import Choice, Tuned, candidates, tune
 from steve1.data.loading.windows import WindowDataset
@@ -256,25 +256,18 @@ class Trainer:
 
 @contextlib.contextmanager
 def stop_requests(ranks: Ranks) -> Iterator[Callable[[], signal.Signals | None]]:
-    """Ctrl-C or SIGTERM ends a run after the step at hand, with a checkpoint; a second one at once. The call tells which it was.
+    """Ctrl-C, SIGTERM or SIGHUP ends a run after the step at hand, with a checkpoint; a second one at once. The call tells which it was.
 
     With several processes, which would notice at different steps, the signals do what they always do.
     """
     asked: list[signal.Signals] = []
-    if ranks.world > 1 or threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, _: object) -> None:
         asked.append(signal.Signals(number))
+        if number == signal.SIGHUP:
+            forget_lost_terminal()
         if len(asked) > 1:
             raise KeyboardInterrupt(asked[-1])
 
-    for number in before:
-        signal.signal(number, note)
-    try:
+    with handling(note, *((signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if ranks.world == 1 else ())):
         yield lambda: asked[0] if asked else None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

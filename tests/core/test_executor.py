@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -186,6 +189,45 @@ def test_ctrl_c_between_two_handlers_leaves_none_aside(monkeypatch: pytest.Monke
         assert ended == [signal.SIGTERM]
     finally:
         set_to(signal.SIGTERM, before)
+
+
+HANGUP = """
+import os, signal, sys, time
+from pathlib import Path
+from steve1.core.processes import forget_lost_terminal, handling
+gone = []
+def note(number, frame):
+    gone.append(number)
+    forget_lost_terminal()
+with handling(note, signal.SIGHUP, signal.SIGINT) as before:
+    print(sorted(before), flush=True)
+    while not gone:
+        time.sleep(0.01)
+    print("this has nowhere to go", flush=True)
+    print("nor this", file=sys.stderr, flush=True)
+Path(sys.argv[1]).write_text("saved")
+"""
+
+
+def test_a_terminal_that_is_gone_does_not_end_what_is_being_saved(tmp_path: Path) -> None:
+    """SSH that is lost sends SIGHUP, and from then on every print would raise."""
+
+    def in_terminal() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell starts a job in the background
+
+    terminal, end = pty.openpty()
+    streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), end)
+    command = [sys.executable, "-c", HANGUP, str(tmp_path / "file")]
+    child = subprocess.Popen(command, start_new_session=True, preexec_fn=in_terminal, **streams)
+    os.close(end)
+    seen = b""
+    while b"]" not in seen:
+        seen += os.read(terminal, 100)
+    assert seen.strip() == f"[{int(signal.SIGHUP)}]".encode(), "what is ignored stays so"
+    os.close(terminal)
+    assert child.wait(120) == 0
+    assert (tmp_path / "file").read_text() == "saved"
 
 
 def test_half_written_files_of_the_dead_are_swept_and_of_the_living_are_not(tmp_path: Path) -> None:

@@ -66,9 +66,17 @@ def test_what_ends_the_program_keeps_the_recording(tmp_path: Path, number: signa
     session = session_of(tmp_path, Ended, film=True)
     session.arrived()
     session.post({"do": "record"})
+    end_film, while_written = session.recorder.end_film, []
+
+    def ending() -> None:
+        while_written.append(signal.getsignal(number))
+        end_film()
+
+    session.recorder.end_film = ending  # type: ignore[method-assign]
     try:
         kept = session.run()
-        assert signal.getsignal(number) is signal.SIG_IGN, "a second one does not end what is being written"
+        assert while_written == [signal.SIG_IGN], "a second one does not end what is being written"
+        assert signal.getsignal(number) is signal.SIG_DFL
     finally:
         signal.signal(number, before)
     assert [each.prefix.name for each in kept] == ["dig_dirt-0000"]

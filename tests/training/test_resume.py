@@ -173,7 +173,7 @@ def test_the_number_of_workers_changes_nothing(
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_saves_and_the_same_command_goes_on(
     reference: tuple[TrainSettings, dict[str, object]],
     settings: Make,

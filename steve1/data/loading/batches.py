@@ -153,7 +153,7 @@ def _quiet_worker(_: int) -> None:
         os.nice(5)  # a thread of the trainer's that a worker keeps from its core keeps all of them waiting
     # Ctrl-C and a batch system's SIGTERM reach the whole process group. The training process saves a checkpoint and then kills
     # its workers (_kill_workers); if they died first, saving would fail.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
 
