@@ -409,15 +409,16 @@ class Session:
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
     """SIGTERM (a batch system, `docker stop`) and SIGHUP (a terminal or SSH that is gone) end the body as Ctrl-C does."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
 
     def stop(number: int, _: object) -> None:
-        for each in before:
+        for each in numbers:
             signal.signal(each, signal.SIG_IGN)  # a recording is being finished
         if number == signal.SIGHUP:
             forget_lost_terminal()
         raise KeyboardInterrupt(signal.Signals(number))
 
-    with handling(stop, signal.SIGTERM, signal.SIGHUP) as before:
+    with handling(stop, *numbers):
         yield
 
 

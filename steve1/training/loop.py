@@ -256,7 +256,7 @@ class Trainer:
 
 @contextlib.contextmanager
 def stop_requests(ranks: Ranks) -> Iterator[Callable[[], signal.Signals | None]]:
-    """Ctrl-C, SIGTERM or SIGHUP ends a run after the step at hand, with a checkpoint; a second one at once. The call tells which it was.
+    """Ctrl-C, SIGTERM or SIGHUP ends a run after the step at hand, with a checkpoint; a second Ctrl-C or SIGTERM at once. The call tells which it was.
 
     With several processes, which would notice at different steps, the signals do what they always do.
     """
@@ -264,9 +264,9 @@ def stop_requests(ranks: Ranks) -> Iterator[Callable[[], signal.Signals | None]]
 
     def note(number: int, _: object) -> None:
         asked.append(signal.Signals(number))
-        if number == signal.SIGHUP:
+        if number == signal.SIGHUP:  # comes twice: from the shell, and from the terminal that the shell leaves
             forget_lost_terminal()
-        if len(asked) > 1:
+        elif len(asked) > 1:
             raise KeyboardInterrupt(asked[-1])
 
     with handling(note, *((signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if ranks.world == 1 else ())):

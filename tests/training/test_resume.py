@@ -187,8 +187,9 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
             for process in multiprocessing.active_children():
                 os.kill(process.pid or 0, number)
             time.sleep(0.2)
-            os.kill(os.getpid(), number)
-            time.sleep(0.01)
+            for _ in range(2 if number == signal.SIGHUP else 1):  # a terminal's comes twice
+                os.kill(os.getpid(), number)
+                time.sleep(0.01)
 
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt) as stopped:

@@ -6,6 +6,7 @@ numbers that it needs finds nothing. The texts are in advice.yaml; what they sug
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from collections.abc import Iterator
 from typing import Any
@@ -153,6 +154,9 @@ def _overfitting(run: Run) -> Findings:
     bound = WORSE_ON_FEW if run.tables.get("data", {}).get("val_frames", FEW_FRAMES) < FEW_FRAMES else WORSE
     if best is None or len(validations) < 3 or validations[-1][1] <= best[1] * (1 + bound):
         return
+    down = [value for step, value in validations if step <= best[0]]
+    if validations[-1][1] - best[1] <= max((later - value for value, later in itertools.pairwise(down)), default=0.0):
+        return  # it rose as much before, and came back
     before = [value for step, value in run.points("train/loss") if step <= best[0]][-3:]
     after = [value for step, value in run.points("train/loss") if step > best[0]]
     if not before or not after:

@@ -366,6 +366,12 @@ def test_interpolation_measures_the_windows_of_the_run() -> None:
     assert found(forgot, settings=lists)["forgetting"].todo[2].en.endswith("--retention_sampling old")
 
 
+def test_a_rise_that_came_back_before_is_no_overfitting() -> None:
+    """The validation of a single episode jumps."""
+    assert "overfitting" not in found({"validation/loss": curve(2.5, 2.1, 2.5, 2.0, 2.2)})
+    assert "overfitting" in found({"validation/loss": curve(2.5, 2.1, 2.2, 2.0, 2.2)})
+
+
 def test_when_training_gets_worse_too_it_is_no_overfitting() -> None:
     worse = {
         "validation/loss": curve(2.5, 2.1, 2.0, 2.05, 2.1, 2.2),
