@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
 from steve1.core.errors import UserError
+from steve1.evaluation.tasks.suite import FOLDER as TASKS
 from steve1.rl.reward import FOLDER, load_reward
 from tests.evaluation.tasks.test_rules import ramp, trace
 
@@ -27,6 +29,25 @@ def test_every_shipped_reward_pays_nothing_for_nothing(file: Path, name: str) ->
     assert paid.total == 0
     assert not paid.success
     assert reward.steps >= 100
+
+
+def test_every_task_in_luanti_has_a_reward_that_counts_what_the_task_counts() -> None:
+    tasks, rewards = (yaml.safe_load((folder / "luanti.yaml").read_text()) for folder in (TASKS, FOLDER))
+    assert set(tasks["tasks"]) <= set(rewards["rewards"])
+    for name, task in tasks["tasks"].items():
+        listed = {frozenset(rule["names"]) for rule in _rules(task) if "names" in rule}
+        paid = {frozenset(rule["names"]) for rule in _rules(rewards["rewards"][name]) if "names" in rule}
+        assert paid <= listed, name
+        assert load_reward(name).task.name == name
+
+
+def _rules(content: object) -> list[dict[str, Any]]:
+    """Every rule within a task or a reward."""
+    if isinstance(content, list):
+        return [rule for part in content for rule in _rules(part)]
+    if not isinstance(content, dict):
+        return []
+    return [*([content] if "kind" in content else []), *_rules(list(content.values()))]
 
 
 def test_looking_up_is_paid_as_it_happens() -> None:
