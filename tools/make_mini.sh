@@ -3,7 +3,7 @@
 #   needs: the game (tools/setup.sh); about 4 GB of disk
 #   makes: data/mini/*, and the outputs of the stages in data/{recordings,dataset}_mini*, data/finetuning_checkpoint/, data/prompt_matrices/
 #   takes: several hours on 2 cores
-#   usage: bash tools/make_mini.sh [STAGE …]        stages, in order: record convert mineclip embed prior cnn correct more policy finish replay measure
+#   usage: bash tools/make_mini.sh [STAGE …]        stages, in order: record convert mineclip embed prior cnn correct more policy finish replay rl measure
 #          bash tools/make_mini.sh record convert idm     the inverse dynamics model, from these demonstrations and a babbling player
 # Run it again to resume. Without a STAGE all of them but idm run; finished ones take seconds.
 # shellcheck disable=SC2046,SC2086  # lists of words on purpose
@@ -21,8 +21,8 @@ MIDDLE="${MIDDLE:-dig_dirt=16 explore=24 swim=24 dive=20 collect_grass=90 pick_f
 MIDDLE_STEPS="${MIDDLE_STEPS:-300}"
 LONG="${LONG:-build_floor=24 build_wall=24}"
 LONG_STEPS="${LONG_STEPS:-600}"
-# Not flowers: a MineCLIP of this size takes picking them for collecting grass.
-HELD_OUT="${HELD_OUT:-dig_dirt build_floor}"   # only MineCLIP and the prior see these; the policy is to learn them in fine-tuning
+# Not flowers: a MineCLIP of this size takes picking them for collecting grass. Digging deep, because a policy that knows it digs dirt untaught.
+HELD_OUT="${HELD_OUT:-dig_dirt dig_deep build_floor}"   # only MineCLIP and the prior see these; the policy is to learn them in fine-tuning
 # What the policy begins and the scripted player puts right, NAME=COUNT: states that no demonstration shows. Only the player's part is trained.
 CORRECTED="${CORRECTED:-collect_grass=24 pick_flower=24 collect_leaves=20 chop_tree=20 craft_planks=16 light_lamp=16 build_wall=16 look_at_sky=12 swim=12 explore=12}"
 # Shares in the policy's training where they are not 1, NAME=SHARE. One press of the inventory's key ends most other skills.
@@ -32,10 +32,12 @@ SEED="${SEED:-0}"
 
 OUT="${OUT:-data/mini}"                    # folder of the finished family
 MINECLIP_STEPS="${MINECLIP_STEPS:-1500}"   # optimizer steps of the contrastive training
-CNN_FRAMES="${CNN_FRAMES:-1200000}"        # frames that the whole policy is trained on
-MORE_FRAMES="${MORE_FRAMES:-700000}"       # … and again, with the corrections
+CNN_FRAMES="${CNN_FRAMES:-1000000}"        # frames that the whole policy is trained on
+MORE_FRAMES="${MORE_FRAMES:-1000000}"      # … and again, with the corrections
 POLICY_FRAMES="${POLICY_FRAMES:-1000000}"  # frames that all but the CNN is trained on, with cached features
 REPLAY_FRAMES="${REPLAY_FRAMES:-16000}"    # frames of the replay pack, from the demonstrations that the policy was trained on
+# What is trained by reinforcement learning at the end, one after the other, NAME=ITERATIONS; the replay pack keeps the policy as it was elsewhere.
+RL="${RL:-collect_leaves=6 light_lamp=6 swim=6 build_wall=6}"
 MATRIX_EPISODES="${MATRIX_EPISODES:-20}"   # episodes per prompt
 
 IDM_EPISODES="${IDM_EPISODES:-48}"         # babbling players, per biome, of 600 ticks
@@ -46,7 +48,7 @@ IDM_FRAMES="${IDM_FRAMES:-1000000}"        # frames that the inverse dynamics mo
 
 case "${1:-}" in -h|--help) exit 0 ;; esac
 whole_numbers SHORT_STEPS MIDDLE_STEPS LONG_STEPS GAMES SEED MINECLIP_STEPS CNN_FRAMES MORE_FRAMES POLICY_FRAMES REPLAY_FRAMES MATRIX_EPISODES IDM_EPISODES IDM_FRAMES
-[ $# -gt 0 ] || set -- record convert mineclip embed prior cnn correct more policy finish replay measure
+[ $# -gt 0 ] || set -- record convert mineclip embed prior cnn correct more policy finish replay rl measure
 mkdir -p "$OUT"
 
 # The family that is there is replaced, but for a run of ours that goes on.
@@ -219,6 +221,20 @@ stage_replay() {
     --in_model "$OUT/mini.model" --in_weights "$OUT/mini.weights" --overwrite
 }
 
+# From the finished weights, whose image network is that of the pack, and into their place.
+stage_rl() {
+  local part name weights=data/weights/steve1/mini_before_rl.weights
+  half data/weights/steve1/mini_policy.weights "$weights"
+  for part in $RL; do
+    name="${part%%=*}"
+    say "reinforcement learning: $name (${part##*=} iterations)"
+    IN_WEIGHTS="$weights" OUT_WEIGHTS="data/weights/steve1/mini_rl_$name.weights" REWARD="$name" ITERATIONS="${part##*=}" \
+      REPLAY="$OUT/mini.replay.safetensors" WORKERS="$GAMES" SEED="$((SEED + 3))" bash 3_train_finetune_rl.sh
+    weights="data/weights/steve1/mini_rl_$name.weights"
+  done
+  half "$weights" "$OUT/mini.weights"
+}
+
 stage_measure() {
   say "measuring every prompt on every task"
   "$PYTHON" -m research.prompt_matrix --weights "$OUT/mini.weights" --episodes "$MATRIX_EPISODES" --workers "$GAMES"
@@ -255,8 +271,8 @@ stage_idm() {
 
 for stage in "$@"; do
   case "$stage" in
-    record|convert|mineclip|embed|prior|cnn|correct|more|policy|finish|replay|measure|idm) "stage_$stage" ;;
-    *) said "error: unknown stage: $stage (stages: record convert mineclip embed prior cnn correct more policy finish replay measure idm)" >&2; exit 2 ;;
+    record|convert|mineclip|embed|prior|cnn|correct|more|policy|finish|replay|rl|measure|idm) "stage_$stage" ;;
+    *) said "error: unknown stage: $stage (stages: record convert mineclip embed prior cnn correct more policy finish replay rl measure idm)" >&2; exit 2 ;;
   esac
 done
 say "done: $*"
