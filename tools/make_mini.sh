@@ -36,8 +36,8 @@ CNN_FRAMES="${CNN_FRAMES:-1000000}"        # frames that the whole policy is tra
 MORE_FRAMES="${MORE_FRAMES:-1000000}"      # … and again, with the corrections
 POLICY_FRAMES="${POLICY_FRAMES:-1000000}"  # frames that all but the CNN is trained on, with cached features
 REPLAY_FRAMES="${REPLAY_FRAMES:-16000}"    # frames of the replay pack, from the demonstrations that the policy was trained on
-# What is trained by reinforcement learning at the end, one after the other, NAME=ITERATIONS; the replay pack keeps the policy as it was elsewhere.
-RL="${RL:-collect_leaves=6 light_lamp=6 swim=6 build_wall=6}"
+# What is trained by reinforcement learning at the end, one after the other, NAME=ITERATIONS (collect_leaves=6); the replay pack keeps the policy as it was elsewhere.
+RL="${RL:-}"
 MATRIX_EPISODES="${MATRIX_EPISODES:-20}"   # episodes per prompt
 
 IDM_EPISODES="${IDM_EPISODES:-48}"         # babbling players, per biome, of 600 ticks

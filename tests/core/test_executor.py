@@ -215,6 +215,7 @@ def test_a_terminal_that_is_gone_does_not_end_what_is_being_saved(tmp_path: Path
     def in_terminal() -> None:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell starts a job in the background
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever nohup does to the tests
 
     terminal, end = pty.openpty()
     streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), end)

@@ -9,7 +9,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -172,7 +172,16 @@ def test_the_number_of_workers_changes_nothing(
     assert same(everything(chosen), expected)  # type: ignore[arg-type]
 
 
+@pytest.fixture
+def hangup_is_heard() -> Iterator[None]:
+    """Under nohup the tests ignore SIGHUP."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.e2e
+@pytest.mark.usefixtures("hangup_is_heard")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_saves_and_the_same_command_goes_on(
     reference: tuple[TrainSettings, dict[str, object]],
