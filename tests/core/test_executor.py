@@ -223,11 +223,14 @@ def test_a_terminal_that_is_gone_does_not_end_what_is_being_saved(tmp_path: Path
     child = subprocess.Popen(command, start_new_session=True, preexec_fn=in_terminal, **streams)
     os.close(end)
     seen = b""
-    while b"]" not in seen:
-        seen += os.read(terminal, 100)
-    assert seen.strip() == f"[{int(signal.SIGHUP)}]".encode(), "what is ignored stays so"
-    os.close(terminal)
-    assert child.wait(120) == 0
+    try:
+        while b"]" not in seen:
+            seen += os.read(terminal, 100)
+        assert seen.strip() == f"[{int(signal.SIGHUP)}]".encode(), "what is ignored stays so"
+        os.close(terminal)
+        assert child.wait(120) == 0
+    finally:
+        child.kill()  # it waits for a hangup
     assert (tmp_path / "file").read_text() == "saved"
 
 
